@@ -1,0 +1,144 @@
+"""The configuration of a run: typed, checked before any work starts, saved with the model."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from healthygan.data.preprocessing import Preprocessing
+from healthygan.detectors.healthygan import HealthyGANConfig
+from healthygan.errors import InputError
+from healthygan.files import write_text
+from healthygan.training import TrainingConfig
+
+
+class SelectionConfig(BaseModel):
+    """Which candidate becomes the model, and where its score is cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rule: Literal["last", "validation_auc"] = Field(
+        "validation_auc", description="validation_auc takes the last one where validation has no labels"
+    )
+    specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
+    holdout: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the healthy set kept from training for the threshold, if validation has no healthy images",
+    )
+
+
+class Config(BaseModel):
+    """Everything a run is made from, but for the images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detector: HealthyGANConfig = HealthyGANConfig()
+    preprocessing: Preprocessing = Preprocessing()
+    training: TrainingConfig = TrainingConfig()
+    selection: SelectionConfig = SelectionConfig()
+
+    def save(self, path: Path) -> None:
+        """Write every field as YAML."""
+        write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    folder = files("healthygan") / "configs"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a preset by name or a YAML file, then apply ``section.field=value`` overrides.
+
+    Raises:
+        InputError: no such preset or file, not YAML, an unknown key or a value out of range; names the key.
+    """
+    content = _read(source)
+    for override in overrides:
+        _apply(content, override)
+    return parse_config(content, str(source))
+
+
+def parse_config(content: Mapping[str, Any], origin: str) -> Config:
+    """Check a configuration's content; ``origin`` names it in errors.
+
+    Raises:
+        InputError: names the key, the value and what is allowed.
+    """
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_explain(error)}") from None
+
+
+def _read(source: str | Path) -> dict[str, Any]:
+    path = Path(source)
+    if isinstance(source, str) and path.suffix not in (".yaml", ".yml"):
+        if source not in preset_names():
+            raise InputError(
+                f"--preset {source}: no such preset{_nearest(source, preset_names())}; "
+                f"choose one of {', '.join(preset_names())} or give a .yaml file"
+            )
+        text = (files("healthygan") / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise InputError(f"{source}: holds a {type(content).__name__}; give sections such as 'training:'")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise InputError(f"--set {override}: no value; write it as section.field=value")
+    *sections, field = key.strip().split(".")
+    place = content
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise InputError(f"--set {override}: '{section}' is a value, not a section; see config.yaml of a run")
+    try:
+        place[field] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {override}: '{value}' is not a YAML value; quote it") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault, in one line; for an unknown key the nearest known one."""
+    fault = error.errors(include_url=False)[0]
+    place = [str(part) for part in fault["loc"]]
+    key = ".".join(place) or "the file"
+    if fault["type"] == "extra_forbidden":
+        known = _fields(place[:-1])
+        return f"unknown key '{key}'{_nearest(place[-1], known)}; known here: {', '.join(known)}"
+    return f"{key}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}; change this value"
+
+
+def _fields(place: list[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    for part in place:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""

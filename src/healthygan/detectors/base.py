@@ -1,0 +1,55 @@
+"""What every detector offers, whatever its method."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from healthygan.data.store import ImageStore
+from healthygan.training import Training
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector says of a batch of N images x, N x C x H x W in [-1, 1]."""
+
+    score: Tensor
+    """(N,), float32; higher is more anomalous."""
+    difference: Tensor | None = None
+    """Difference map, N x 1 x H x W in [0, 1]."""
+    translated: Tensor | None = None
+    """x', N x C x H x W in [-1, 1]."""
+    mask: Tensor | None = None
+    """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
+
+
+class Detector(ABC):
+    """Learns from a healthy set and a mixed one, then scores images one batch at a time."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
+        """Learn, writing checkpoints and candidates through ``training``; goes on where that one was stopped."""
+
+    @abstractmethod
+    def predict(self, x: Tensor) -> Prediction:
+        """Score x, N x C x H x W in [-1, 1]. Each image is scored on its own, whatever else is in the batch."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """All that scoring needs, by name."""
+
+    @abstractmethod
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave.
+
+        Raises:
+            RuntimeError: names or shapes do not fit this detector's configuration.
+        """
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Self:
+        """Move to ``device``."""

@@ -1,0 +1,247 @@
+"""Charts and picture panels for reports.
+
+Charts come as PNG bytes and are drawn on Matplotlib figures of their own, never through pyplot's global
+state. Panels are (H, W, 3) uint8 arrays. Pictures come in as (H, W) float arrays: images in [-1, 1] (black to
+white), masks and difference maps in [0, 1]. Colours are such as colour-blind readers tell apart too.
+"""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from healthygan.metrics import Booleans, Floats, Rates, roc
+
+Picture: TypeAlias = NDArray[np.uint8]
+
+WIDTH = 4.2  # inches; with 10 pt text this stays legible when a phone shows it 350 px wide
+RESOLUTION = 200
+LESION_COLOUR = (0, 229, 255)
+OVERLAY_COLOURS = matplotlib.colormaps["plasma"]
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a chart."""
+
+    background: str
+    ink: str
+    faint: str
+    healthy: str
+    diseased: str
+    unlabelled: str
+
+
+LIGHT = Theme("#ffffff", "#1b2430", "#c9d0d8", "#0072b2", "#d55e00", "#5c6670")
+DARK = Theme("#161c24", "#e4e9ef", "#3a4450", "#56b4e9", "#f08a3c", "#a3adb8")
+
+
+def png(picture: Picture) -> bytes:
+    """PNG of an (H, W, 3) panel; one with no colour in it is stored as grey, a third of the size."""
+    grey = bool((picture == picture[..., :1]).all())
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if grey else picture).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def overlay(image: Floats, difference: Floats, top: float) -> Picture:
+    """The image in grey with the difference map over it, more opaque and brighter where more was changed.
+
+    Args:
+        image: (H, W) in [-1, 1].
+        difference: (H, W) in [0, 1].
+        top: the difference shown in full colour. Give pictures to be compared the same one.
+
+    Raises:
+        ValueError: shapes differ, or ``top`` is not positive.
+    """
+    if image.shape != difference.shape:
+        raise ValueError(
+            f"an image {image.shape} and a difference map {difference.shape} must have one shape"
+        )
+    if not top > 0:
+        raise ValueError(f"the top of the colour scale is {top}; give a positive difference")
+    strength = np.clip(difference / top, 0, 1)
+    # A little more than proportional, so that weak changes show without noise tinting the whole picture.
+    opacity = 0.85 * strength[..., None] ** 0.8
+    blend = (1 - opacity) * _grey(image) + opacity * 255 * np.asarray(OVERLAY_COLOURS(strength))[..., :3]
+    return _bytes(blend)
+
+
+def outline(picture: Picture, lesion: Booleans) -> Picture:
+    """The panel with a cyan line just outside a lesion mask (H, W), so that the lesion stays visible."""
+    if lesion.shape != picture.shape[:2]:
+        raise ValueError(f"a lesion mask {lesion.shape} and a picture {picture.shape} must have one shape")
+    edge = (
+        binary_dilation(lesion, np.ones((3, 3)), iterations=max(1, round(max(lesion.shape) / 256))) & ~lesion
+    )
+    outlined = picture.copy()
+    outlined[edge] = LESION_COLOUR
+    return outlined
+
+
+def panels(
+    original: Floats,
+    translated: Floats | None,
+    mask: Floats | None,
+    difference: Floats | None,
+    lesion: Booleans | None,
+    top: float,
+) -> dict[str, Picture]:
+    """What is known of one image, by title: the image, the translated image, the mask and the difference map.
+
+    A lesion mask is outlined on the image and on the difference map. ``top`` as in ``overlay``.
+    """
+    shown = {"image": _grey(original)}
+    if translated is not None:
+        shown["translated image x'"] = _grey(translated)
+    if mask is not None:
+        shown["mask M"] = _grey(2 * mask - 1)
+    if difference is not None:
+        shown["difference |x - x'| / 2"] = overlay(original, difference, top)
+    if lesion is not None:
+        for title in shown.keys() & {"image", "difference |x - x'| / 2"}:
+            shown[title] = outline(shown[title], lesion)
+    return shown
+
+
+def picture_row(row: Mapping[str, Picture], gap: int = 2) -> Picture:
+    """Panels of equal size side by side in one picture, ``gap`` white pixels between them."""
+    tiles = list(row.values())
+    space = np.full((tiles[0].shape[0], gap, 3), 255, np.uint8)
+    return np.concatenate([part for tile in tiles for part in (space, tile)][1:], axis=1)
+
+
+def colour_scale(width: int = 256, height: int = 16) -> Picture:
+    """The overlay's colours on middle grey, from no difference (left) to the top of the scale (right)."""
+    ramp = np.broadcast_to(np.linspace(0, 1, width), (height, width))
+    return overlay(np.zeros((height, width)), ramp, 1.0)
+
+
+def roc_figure(scores: Floats, labels: Booleans, points: Mapping[str, Rates], theme: Theme = LIGHT) -> bytes:
+    """ROC curve with the given operating points marked; ``points`` maps a legend entry to its rates."""
+    figure, (axes,) = _chart(theme, WIDTH)
+    curve = roc(scores, labels)
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
+    axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, linewidth=2)
+    axes.fill_between(
+        curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, alpha=0.1, linewidth=0
+    )
+    for (name, rates), marker in zip(points.items(), "osD^", strict=False):
+        axes.plot(
+            1 - rates.specificity,
+            rates.recall,
+            marker,
+            color=theme.diseased,
+            markeredgecolor=theme.background,
+            markersize=10,
+            label=name,
+            clip_on=False,
+            zorder=3,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("share of healthy images called diseased", color=theme.ink)
+    axes.set_ylabel("share of diseased images found", color=theme.ink)
+    _legend(figure, axes, theme)
+    return _render(figure)
+
+
+def histogram_figure(
+    *,
+    healthy: Floats | None = None,
+    diseased: Floats | None = None,
+    unlabelled: Floats | None = None,
+    thresholds: Mapping[str, float],
+    theme: Theme = LIGHT,
+) -> bytes:
+    """Score distributions, each as shares of its own group, with the finite thresholds as upright lines."""
+    groups = {
+        name: (scores, colour)
+        for name, scores, colour in (
+            ("unlabelled", unlabelled, theme.unlabelled),
+            ("healthy", healthy, theme.healthy),
+            ("diseased", diseased, theme.diseased),
+        )
+        if scores is not None and len(scores)
+    }
+    figure, (axes,) = _chart(theme, 3.0)
+    pooled = np.concatenate([scores for scores, _ in groups.values()])
+    edges = np.histogram_bin_edges(pooled, int(np.clip(2 * math.sqrt(len(pooled)), 10, 60))).tolist()
+    for name, (scores, colour) in groups.items():
+        shares = np.full(len(scores), 100 / len(scores))
+        axes.hist(scores, edges, weights=shares, histtype="stepfilled", color=colour, alpha=0.25)
+        axes.hist(scores, edges, weights=shares, histtype="step", color=colour, linewidth=1.6)
+        axes.plot([], [], color=colour, linewidth=5, label=f"{name} ({len(scores):,})")
+    finite = {name: value for name, value in thresholds.items() if math.isfinite(value)}
+    for (name, value), style in zip(finite.items(), ("--", "-", ":"), strict=False):
+        axes.axvline(value, color=theme.ink, linewidth=1.4, linestyle=style, label=name)
+    axes.margins(x=0.02)
+    axes.set_xlabel("anomaly score", color=theme.ink)
+    axes.set_ylabel("% of the group", color=theme.ink)
+    _legend(figure, axes, theme)
+    return _render(figure)
+
+
+def training_curve(
+    iterations: Sequence[int], series: Mapping[str, Sequence[float]], theme: Theme = LIGHT
+) -> bytes:
+    """Each series in a small chart of its own, because losses differ in scale; nan leaves a gap.
+
+    Raises:
+        ValueError: there is no series, or one is not as long as ``iterations``.
+    """
+    wrong = [name for name, values in series.items() if len(values) != len(iterations)]
+    if wrong or not series:
+        raise ValueError(f"{wrong or 'no series'}: give series as long as the {len(iterations)} iterations")
+    figure, rows = _chart(theme, 0.5 + 1.25 * len(series), len(series))
+    for axes, (name, values) in zip(rows, series.items(), strict=True):
+        axes.plot(iterations, values, color=theme.healthy, linewidth=1.3)
+        axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
+        axes.tick_params(labelbottom=axes is rows[-1])
+        axes.margins(x=0.01)
+    rows[-1].set_xlabel("iteration", color=theme.ink)
+    return _render(figure)
+
+
+def _grey(image: Floats) -> Picture:
+    return np.repeat(_bytes(np.clip((image + 1) / 2, 0, 1) * 255)[..., None], 3, axis=-1)
+
+
+def _bytes(shades: Floats) -> Picture:
+    return np.rint(shades).astype(np.uint8)
+
+
+def _chart(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(WIDTH, height), dpi=RESOLUTION, facecolor=theme.background, layout="constrained")
+    charts = [figure.add_subplot(rows, 1, number + 1, facecolor=theme.background) for number in range(rows)]
+    for axes in charts:
+        axes.tick_params(colors=theme.ink, labelsize=9, length=3)
+        axes.grid(color=theme.faint, linewidth=0.5, alpha=0.6)
+        axes.set_axisbelow(True)
+        for side, spine in axes.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(theme.faint)
+    return figure, charts
+
+
+def _legend(figure: Figure, axes: Axes, theme: Theme) -> None:
+    handles, names = axes.get_legend_handles_labels()
+    if names:
+        figure.legend(
+            handles, names, loc="outside upper left", ncols=2, fontsize=9, labelcolor=theme.ink, frameon=False
+        )
+
+
+def _render(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,118 @@
+"""The run folder: everything one training leaves behind, and all that scoring needs.
+
+    config.yaml      every setting          checkpoint.pt    to resume from
+    cohort.csv       who was in which split candidates/      weights at each checkpoint
+    model.pt         the chosen weights     decision.json    threshold and how it was chosen
+    log.csv, tensorboard/, samples/         what happened on the way
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor
+
+from healthygan.errors import InputError
+from healthygan.files import atomic_path, write_json
+
+
+class Decision(BaseModel):
+    """How the model to score with was chosen, and where its score is cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iteration: int
+    """Of the chosen candidate."""
+    rule: str
+    """How the candidate was chosen."""
+    threshold: float | None
+    """A score at or above it is called diseased; none where there were too few healthy images to promise anything."""
+    threshold_rule: str
+    """Where the threshold comes from, in words."""
+    map_top: float
+    """Difference that overlays show at full strength, in [0, 1]."""
+
+
+class Run:
+    """Paths of a run folder, and reading and writing what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.cohort = path / "cohort.csv"
+        self.data = path / "data.json"
+        self.checkpoint = path / "checkpoint.pt"
+        self.model = path / "model.pt"
+        self.decision = path / "decision.json"
+        self.log = path / "log.csv"
+        self.samples = path / "samples"
+        self._candidates = path / "candidates"
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """What ``save_checkpoint`` wrote; none if there is none yet."""
+        return load_tensors(self.checkpoint) if self.checkpoint.exists() else None
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Keep the whole state of training, in place of the last one."""
+        save_tensors(self.checkpoint, state)
+
+    def save_candidate(self, iteration: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights of one iteration for the choice at the end."""
+        save_tensors(self._candidates / f"iteration_{iteration:08d}.pt", weights)
+
+    def candidates(self) -> dict[int, Path]:
+        """Files of weights by iteration, ascending."""
+        found = {}
+        for path in self._candidates.glob("iteration_*.pt"):
+            if match := re.fullmatch(r"iteration_(\d+)", path.stem):
+                found[int(match[1])] = path
+        return dict(sorted(found.items()))
+
+    def save_decision(self, decision: Decision) -> None:
+        """Keep how the model was chosen."""
+        write_json(self.decision, decision.model_dump())
+
+    def load_decision(self) -> Decision:
+        """What ``save_decision`` wrote.
+
+        Raises:
+            InputError: training has not finished, or the file is damaged.
+        """
+        if not self.decision.exists():
+            raise InputError(
+                f"{self.path}: not a finished run (no {self.decision.name}); "
+                f"finish it with: healthygan train --resume {self.path}"
+            )
+        try:
+            return Decision.model_validate_json(self.decision.read_bytes())
+        except ValidationError as error:
+            raise InputError(
+                f"{self.decision}: damaged ({error.errors()[0]['msg']}); copy the run folder again or train anew"
+            ) from error
+
+
+def save_tensors(path: Path, state: dict[str, Any]) -> None:
+    """Write tensors and plain values, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(state, temporary)
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """Read what ``save_tensors`` wrote, onto the CPU; anything but tensors and plain values is refused.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something that could run code.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; copy the run folder again or train anew") from error
+    except Exception as error:  # torch raises many kinds for a damaged or hostile file
+        raise InputError(
+            f"{path}: damaged, or not a file of weights; nothing in it was run; copy it again or train anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: holds a {type(state).__name__}, not named weights; copy it again or train anew")
+    return state

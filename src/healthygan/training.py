@@ -1,0 +1,354 @@
+"""What every detector trained by gradient steps shares: the loop, batches, checkpoints, resuming, logging.
+
+Lightning Fabric gives devices, precision and several GPUs; the loop stays ours, since two networks that take
+turns read more easily as plain code than as a Trainer's hooks.
+"""
+
+import math
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import Fabric
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
+from healthygan.errors import InputError
+from healthygan.figures import sample_grid
+from healthygan.progress import progress
+from healthygan.run import Run
+from healthygan.training_log import TrainingLog
+
+SAMPLES = 6
+
+
+class TrainingConfig(BaseModel):
+    """How long and on what; the defaults are the paper's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    iterations: int = Field(400_000, ge=1, description="critic steps, as the paper counts")
+    decay_iterations: int = Field(100_000, ge=0, description="last iterations, over which the rate falls to 0")
+    batch_size: int = Field(16, ge=1, description="images of each set an iteration, over all devices together")
+    flip: bool = Field(True, description="random left-right flips")
+    seed: int = Field(0, ge=0, description="of first weights, batches, flips and the penalty's mixing")
+    precision: Literal["32", "bf16"] = Field("32", description="bf16 keeps the weights in 32 bits")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
+    devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
+    log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
+    sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
+    checkpoint_every: int = Field(10_000, ge=1, description="iterations between two checkpoints and candidates")
+
+
+class Stopped(Exception):
+    """Training was asked to stop; everything needed to go on is saved."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one iteration sees on this device: N images of either set and the penalty's mixing coefficients."""
+
+    mixed: Tensor
+    """A, N x C x H x W in [-1, 1]."""
+    healthy: Tensor
+    """B, likewise."""
+    mix: Tensor
+    """N x 1 x 1 x 1, uniform in [0, 1]."""
+
+
+class Recipe(ABC):
+    """What the loop needs of a detector in training."""
+
+    @abstractmethod
+    def modules(self) -> dict[str, nn.Module]:
+        """Everything with weights, for checkpoints."""
+
+    @abstractmethod
+    def optimisers(self) -> dict[str, Optimizer]:
+        """For checkpoints and the learning-rate plan, by the name of the module each one trains."""
+
+    @abstractmethod
+    def step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
+        """Do one iteration, counted from 1; give the losses by name, detached scalars."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Tensor]:
+        """What scoring needs, as ``Detector.weights``."""
+
+    @abstractmethod
+    def sample(self, x: Tensor) -> dict[str, Tensor]:
+        """Named pictures of a batch x, each N x C x H x W in [-1, 1]."""
+
+
+class Order:
+    """An endless, seeded sequence of indices below ``count``; every pass is a new permutation.
+
+    The element at a position depends on nothing else, so a resumed run needs only the position.
+    """
+
+    def __init__(self, count: int, *seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self._pass = -1
+        self._permutation: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+
+    def take(self, start: int, length: int) -> NDArray[np.int64]:
+        """Elements ``start`` to ``start + length``."""
+        return np.array([self._at(position) for position in range(start, start + length)], dtype=np.int64)
+
+    def _at(self, position: int) -> int:
+        number, place = divmod(position, self.count)
+        if number != self._pass:
+            self._pass = number
+            self._permutation = np.random.default_rng([*self.seed, number]).permutation(self.count)
+        return int(self._permutation[place])
+
+
+class Batches:
+    """Batches by iteration number: the same for the same seed, whatever came before.
+
+    With several devices each draws the whole batch's randomness and keeps its own share of the images.
+    """
+
+    def __init__(
+        self, healthy: ImageStore, mixed: ImageStore, settings: TrainingConfig, rank: int = 0, ranks: int = 1
+    ) -> None:
+        if settings.batch_size % ranks:
+            raise InputError(
+                f"training.batch_size: {settings.batch_size} cannot be shared by {ranks} devices; "
+                "choose a multiple"
+            )
+        self.stores = {"mixed": mixed, "healthy": healthy}
+        self.orders = {
+            name: Order(len(store), settings.seed, number)
+            for number, (name, store) in enumerate(self.stores.items())
+        }
+        self.settings = settings
+        size = settings.batch_size // ranks
+        self.share = slice(rank * size, (rank + 1) * size)
+
+    def __call__(self, iteration: int) -> Batch:
+        """The batch of ``iteration``, counted from 1, on the CPU."""
+        size = self.settings.batch_size
+        random = torch.Generator().manual_seed(_mixed_seed(self.settings.seed, iteration))
+        images = {name: self._images(name, iteration, random) for name in self.stores}
+        mix = torch.rand(size, 1, 1, 1, generator=random)[self.share]
+        return Batch(images["mixed"], images["healthy"], mix)
+
+    def _images(self, name: str, iteration: int, random: torch.Generator) -> Tensor:
+        size = self.settings.batch_size
+        chosen = self.orders[name].take((iteration - 1) * size, size)[self.share]
+        images = to_tensor(self.stores[name].read(chosen))
+        flipped = torch.rand(size, 1, 1, 1, generator=random)[self.share] < 0.5
+        return torch.where(flipped, images.flip(3), images) if self.settings.flip else images
+
+
+def _mixed_seed(seed: int, iteration: int) -> int:
+    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def learning_rate_factor(iteration: int, settings: TrainingConfig) -> float:
+    """1, then falling linearly towards 0 over the last ``decay_iterations``; iterations count from 1."""
+    if settings.decay_iterations == 0:
+        return 1.0
+    return min(1.0, (settings.iterations - iteration + 1) / settings.decay_iterations)
+
+
+class FiniteWatch:
+    """Remembers the first iteration with a loss that is not finite, without waiting for the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.first = torch.zeros((), dtype=torch.int64, device=device)
+
+    def see(self, iteration: int, found: Mapping[str, Tensor]) -> None:
+        """Look at one iteration's losses."""
+        bad = ~torch.stack([value.float() for value in found.values()]).isfinite().all()
+        self.first = torch.where((self.first == 0) & bad, iteration, self.first)
+
+    def check(self, run: Run, saved: int) -> None:
+        """Stop training if anything was not finite.
+
+        Raises:
+            InputError: names the iteration and the last good checkpoint.
+        """
+        if first := int(self.first):
+            kept = f"the last good checkpoint is {run.checkpoint} (iteration {saved})" if saved else "none was saved"
+            raise InputError(
+                f"{run.path}: a loss stopped being finite at iteration {first}; {kept}; "
+                "lower detector.learning_rate or use training.precision=32"
+            )
+
+
+class Training:
+    """One run's training: devices, folder, settings, and where an earlier run stopped."""
+
+    def __init__(self, settings: TrainingConfig, run: Run, fabric: Fabric) -> None:
+        self.settings = settings
+        self.folder = run
+        self.fabric = fabric
+
+    def run(self, recipe: Recipe, healthy: ImageStore, mixed: ImageStore) -> None:
+        """Train to the last iteration, from the run's checkpoint if there is one.
+
+        Raises:
+            Stopped: Ctrl-C or SIGTERM came; a checkpoint holds all that was done.
+            InputError: a loss stopped being finite, or the checkpoint does not fit.
+        """
+        done = self._restore(recipe)
+        batches = Batches(healthy, mixed, self.settings, self.fabric.global_rank, self.fabric.world_size)
+        with (
+            _asked_to_stop() as asked,
+            TrainingLog(self.folder, done, enabled=self.fabric.is_global_zero) as log,
+            progress("training", self.settings.iterations, done) as advance,
+        ):
+            watch = FiniteWatch(self.fabric.device)
+            saved, note = done, ""
+            for iteration in range(done + 1, self.settings.iterations + 1):
+                found = self._iterate(recipe, iteration, batches(iteration))
+                watch.see(iteration, found)
+                if self._due(iteration, self.settings.log_every):
+                    watch.check(self.folder, saved)
+                    note = log.write(iteration, _floats(found) | _gradient_norms(recipe))
+                if self._due(iteration, self.settings.sample_every):
+                    self._draw(recipe, mixed, iteration, log)
+                stop = self._anyone(bool(asked))
+                if stop or self._due(iteration, self.settings.checkpoint_every):
+                    watch.check(self.folder, saved)
+                    saved = self._save(recipe, iteration, candidate=not stop)
+                advance(note=note)
+                if stop and iteration < self.settings.iterations:
+                    raise Stopped(
+                        f"stopped after iteration {iteration}; go on with: "
+                        f"healthygan train --resume {self.folder.path}"
+                    )
+
+    def _iterate(self, recipe: Recipe, iteration: int, batch: Batch) -> dict[str, Tensor]:
+        factor = learning_rate_factor(iteration, self.settings)
+        for optimiser in recipe.optimisers().values():
+            for group in optimiser.param_groups:
+                group["lr"] = optimiser.defaults["lr"] * factor
+        device = self.fabric.device
+        moved = Batch(batch.mixed.to(device), batch.healthy.to(device), batch.mix.to(device))
+        return recipe.step(iteration, moved)
+
+    def _due(self, iteration: int, every: int) -> bool:
+        return iteration % every == 0 or iteration == self.settings.iterations
+
+    def _anyone(self, asked: bool) -> bool:
+        """Whether any device was asked to stop: all must stop at the same iteration."""
+        if self.fabric.world_size == 1:
+            return asked
+        together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
+        return bool(torch.as_tensor(together) > 0)
+
+    def _restore(self, recipe: Recipe) -> int:
+        state = self.folder.load_checkpoint()
+        if state is None:
+            return 0
+        try:
+            for name, module in recipe.modules().items():
+                module.load_state_dict(state["modules"][name])
+            for name, optimiser in recipe.optimisers().items():
+                optimiser.load_state_dict(state["optimisers"][name])
+            torch.set_rng_state(state["random"])
+            return int(state["iteration"])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.folder.checkpoint}: does not fit this configuration ({_first_line(error)}); "
+                "resume with the run's own config.yaml"
+            ) from error
+
+    def _save(self, recipe: Recipe, iteration: int, candidate: bool) -> int:
+        if self.fabric.is_global_zero:
+            state: dict[str, Any] = {
+                "iteration": iteration,
+                "modules": {name: module.state_dict() for name, module in recipe.modules().items()},
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in recipe.optimisers().items()},
+                "random": torch.get_rng_state(),
+            }
+            self.folder.save_checkpoint(state)
+            if candidate:
+                self.folder.save_candidate(iteration, recipe.weights())
+        self.fabric.barrier()
+        return iteration
+
+    def _draw(self, recipe: Recipe, mixed: ImageStore, iteration: int, log: TrainingLog) -> None:
+        if self.fabric.is_global_zero:
+            chosen = np.linspace(0, len(mixed) - 1, min(SAMPLES, len(mixed))).astype(np.int64)
+            pictures = recipe.sample(to_tensor(mixed.read(chosen)).to(self.fabric.device))
+            log.picture(iteration, sample_grid({name: _array(image) for name, image in pictures.items()}))
+
+
+def launch(settings: TrainingConfig) -> Fabric:
+    """Start Fabric on the devices asked for.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    try:
+        fabric = Fabric(
+            accelerator=settings.device,
+            devices=settings.devices,
+            strategy="ddp" if settings.devices > 1 else "auto",
+            precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+        return fabric
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise InputError(
+            f"training.device={settings.device}, training.devices={settings.devices}: {_first_line(error)}; "
+            "use training.device=cpu training.devices=1"
+        ) from error
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Give a list that fills when Ctrl-C or SIGTERM comes; a second Ctrl-C stops at once."""
+    asked: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    # Python allows handlers in the main thread alone; elsewhere the caller's own remain.
+    listened = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {number: signal.signal(number, remember) for number in listened}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _gradient_norms(recipe: Recipe) -> dict[str, float]:
+    """Euclidean norm of the last gradient of each trained module."""
+    norms = {}
+    for name in recipe.optimisers():
+        gradients = [weight.grad for weight in recipe.modules()[name].parameters() if weight.grad is not None]
+        norms[f"{name}_gradient"] = float(get_total_norm(gradients)) if gradients else math.nan
+    return norms
+
+
+def _floats(found: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in found.items()}
+
+
+def _array(image: Tensor) -> NDArray[np.float32]:
+    return image.float().cpu().numpy()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,73 @@
+"""What a training run leaves to look at: log.csv, TensorBoard events and sample grids."""
+
+import csv
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from healthygan.files import atomic_path, write_text
+from healthygan.run import Run
+
+
+class TrainingLog:
+    """Writes while training goes on; rows that a resumed run will write again are taken off first.
+
+    Args:
+        run: the folder.
+        done: iterations finished before.
+        enabled: false on all devices but the first.
+    """
+
+    def __init__(self, run: Run, done: int, *, enabled: bool) -> None:
+        self._run = run
+        self._enabled = enabled
+        self._fields: list[str] = _cut(run, done) if enabled else []
+        self._events = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1) if enabled else None  # type: ignore[no-untyped-call]
+
+    def write(self, iteration: int, values: dict[str, float]) -> str:
+        """Log one line of named values; gives a short text of the main ones for the progress bar."""
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
+            self._append({"iteration": iteration, **values})
+        return " ".join(f"{name} {value:.3f}" for name, value in list(values.items())[:4])
+
+    def picture(self, iteration: int, grid: NDArray[np.uint8]) -> None:
+        """Keep a sample grid, H x W x 3."""
+        if self._events is not None:
+            with atomic_path(self._run.samples / f"iteration_{iteration:08d}.png") as temporary:
+                Image.fromarray(grid).save(temporary)
+            self._events.add_image("samples", grid, iteration, dataformats="HWC")  # type: ignore[no-untyped-call]
+
+    def _append(self, row: dict[str, float]) -> None:
+        # A line holds the fields of the first: the columns never move.
+        new = not self._fields
+        self._fields = self._fields or list(row)
+        with self._run.log.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._fields, extrasaction="ignore", restval="")
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._events is not None:
+            self._events.close()  # type: ignore[no-untyped-call]
+
+
+def _cut(run: Run, done: int) -> list[str]:
+    """Drop the rows after iteration ``done``; give the columns there are."""
+    if not run.log.exists():
+        return []
+    header, *rows = run.log.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.split(",", 1)[0].isdigit() and int(row.split(",", 1)[0]) <= done]
+    write_text(run.log, header + "".join(kept))
+    return header.strip().split(",")
