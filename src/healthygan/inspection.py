@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
@@ -40,16 +39,16 @@ HEADER = 0.75
 ROW_TITLE = 0.32
 CAPTION = 0.22
 DOTS_PER_INCH = 160
-CAPTION_LENGTH = 26
+CAPTION_LENGTH = 22
 
 
 @dataclass(frozen=True)
 class SplitSummary:
     """What one split holds; sizes, formats, bit depths and channels are those of the readable files.
 
-    ``labels`` of the mixed set serve measuring only. ``sizes`` are width and height in pixels of the smallest, the
-    median and the largest image by area, none where no file is readable. ``copies`` are the groups of files with the
-    same bytes, ``unreadable`` the reason for each file that would be skipped.
+    ``labels`` of the mixed set serve measuring only. ``sizes`` are width and height in pixels of the
+    smallest, the median and the largest image by area, none where no file is readable. ``copies`` are the
+    groups of files with the same bytes, ``unreadable`` the reason for each file that would be skipped.
     """
 
     split: Split
@@ -72,8 +71,9 @@ class SplitSummary:
 class Shortcut:
     """How well something that is no sign of disease tells two groups of images apart.
 
-    ``groups`` says what is told: whether an image is in the healthy or the mixed set, or its label in one split.
-    ``auc`` is the area under the ROC curve: 0.5 says nothing, 1 gives the group away. ``sides`` counts the images.
+    ``groups`` says what is told: whether an image is in the healthy or the mixed set, or its label in a
+    split. ``auc`` is the area under the ROC curve: 0.5 says nothing, 1 gives the group away. ``sides`` counts
+    the images of either group.
     """
 
     feature: str
@@ -115,7 +115,7 @@ def inspect_cohort(
     """Read every file's header, compare the splits, and draw a contact sheet where a path for it is given.
 
     Args:
-        cohort: labels of its mixed set are counted, and nothing else is made of them.
+        cohort: the labels of its mixed set are counted only.
         preprocessing: how the images are read and drawn; as by default where ``None``.
         contact_sheet: the PNG to write, a row of up to eight images a split.
 
@@ -193,7 +193,7 @@ def _source(image: CohortImage) -> str:
 
 
 def source_scores(healthy: Iterable[str], mixed: Iterable[str]) -> dict[str, float]:
-    """What training teaches of each source: its share in the mixed set, over that share plus the one in healthy.
+    """What training teaches of each source: its share in the mixed set, over that plus its share in healthy.
 
     1 means only in the mixed set, 0 only in the healthy set, 0.5 equally common in both.
     """
@@ -206,7 +206,7 @@ def source_scores(healthy: Iterable[str], mixed: Iterable[str]) -> dict[str, flo
 
 
 def _shortcuts(probed: Sequence[_Probed]) -> tuple[Shortcut, ...]:
-    """Compare the healthy with the mixed set, and healthy with diseased images where a split has labels of both."""
+    """Compare the healthy with the mixed set, and healthy with diseased where a split has labels of both."""
 
     def of(split: Split, label: Label | None = None) -> list[_Probed]:
         return [p for p in probed if p.image.split is split and (label is None or p.image.label is label)]
@@ -250,7 +250,7 @@ def _either_way(truth: Sequence[int], scores: Sequence[float]) -> float:
 
 
 def _category_auc(truth: Sequence[int], values: Sequence[object]) -> float:
-    """The best AUC that any order of a few categories reaches: each scored by its share of the second group."""
+    """The best AUC that any order of the categories reaches: each scored by its share of the second group."""
     total = Counter(values)
     second = Counter(value for value, which in zip(values, truth, strict=True) if which)
     return _auc(truth, [second[value] / total[value] for value in values])
@@ -275,21 +275,24 @@ def _file_warnings(splits: Sequence[SplitSummary]) -> Iterable[str]:
         if summary.unreadable:
             reasons = few(list(summary.unreadable.values()))
             yield (
-                f"{summary.split}: {len(summary.unreadable)} of {summary.images} files cannot be read and will be "
-                f"skipped: {reasons}; mend or remove them"
+                f"{summary.split}: {len(summary.unreadable)} of {summary.images} files cannot be read "
+                f"and will be skipped: {reasons}; mend or remove them"
             )
         if summary.copies:
-            groups = few([" = ".join(few([path.name for path in group])) for group in summary.copies])
-            extra = sum(len(group) - 1 for group in summary.copies)
-            yield f"{summary.split}: {extra} file(s) are copies of another, byte by byte: {groups}; keep one of each"
+            groups = few([" = ".join(path.name for path in group) for group in summary.copies])
+            yield f"{summary.split}: {_extra(summary)} file(s) copy another one: {groups}; keep one of each"
+
+
+def _extra(summary: SplitSummary) -> int:
+    return sum(len(group) - 1 for group in summary.copies)
 
 
 def _amount_warnings(splits: Mapping[Split, SplitSummary]) -> Iterable[str]:
     for split in (Split.HEALTHY, Split.MIXED):
         if split in splits and splits[split].images < FEW_IMAGES:
             yield (
-                f"{split}: only {splits[split].images} images; with fewer than {FEW_IMAGES} a detector learns "
-                "little and unsteadily, add images or repeat runs with several seeds"
+                f"{split}: only {splits[split].images} images; with fewer than {FEW_IMAGES} a detector "
+                "learns little and unsteadily, add images or repeat runs with several seeds"
             )
 
 
@@ -301,7 +304,7 @@ def _label_warnings(splits: Mapping[Split, SplitSummary]) -> Iterable[str]:
             f"aim for {MIXED_SHARE[0]:.0%} to {MIXED_SHARE[1]:.0%}"
         )
     if Split.TEST not in splits:
-        yield "test: no images; without a labelled test split nothing can be said of how good a detector is, add one"
+        yield "test: no images; how good a detector is cannot be measured, add a test split with labels"
     elif test is None:
         yield "test: no labels; nothing can be measured there, add labels for a part of it"
     elif test in (0, 1):
@@ -309,8 +312,8 @@ def _label_warnings(splits: Mapping[Split, SplitSummary]) -> Iterable[str]:
         yield f"test: no {missing} images; an AUC needs both kinds, add {missing} images"
     elif mixed is not None and abs(test - mixed) > PREVALENCE_GAP:
         yield (
-            f"test: {test:.0%} are diseased, in the mixed set {mixed:.0%}; precision and F1 hold for the test split's "
-            "share only, quote AUC, recall and specificity or match the shares"
+            f"test: {test:.0%} are diseased, in the mixed set {mixed:.0%}; precision and F1 hold for the "
+            "test split's share only, quote AUC, recall and specificity or match the shares"
         )
 
 
@@ -325,8 +328,8 @@ def _patient_warnings(splits: Sequence[SplitSummary]) -> Iterable[str]:
     missing, total = sum(s.without_patient for s in splits), sum(s.images for s in splits)
     if missing:
         yield (
-            f"patients: {missing} of {total} images have no patient id, so that a patient in two splits would go "
-            "unnoticed; give a manifest with the column patient_id"
+            f"patients: {missing} of {total} images have no patient id, so that a patient in two splits "
+            "would go unnoticed; give a manifest with the column patient_id"
         )
 
 
@@ -343,8 +346,8 @@ def _shortcut_warnings(shortcuts: Sequence[Shortcut], splits: Mapping[Split, Spl
 def _remedy(feature: str, splits: Mapping[Split, SplitSummary]) -> str:
     if feature != "source":
         return (
-            "a detector may learn this instead of the disease, so prefer images made alike "
-            "and report this AUC beside the detector's"
+            "a detector may learn this instead of the disease, so choose images made the same "
+            "way and report this AUC beside the detector's"
         )
     only = (
         set(splits[Split.MIXED].sources) - set(splits[Split.HEALTHY].sources)
@@ -393,7 +396,7 @@ def _count_cells(summary: SplitSummary) -> dict[str, str]:
 
 
 def _file_cells(summary: SplitSummary) -> dict[str, str]:
-    smallest, median, largest = (f"{width} x {height}" for width, height in summary.sizes) or ("-",) * 3
+    smallest, median, largest = [f"{width} x {height}" for width, height in summary.sizes] or ["-"] * 3
     return {
         "smallest (w x h)": smallest,
         "median": median,
@@ -407,8 +410,7 @@ def _file_cells(summary: SplitSummary) -> dict[str, str]:
 
 
 def _fault_cells(summary: SplitSummary) -> dict[str, str]:
-    copies = sum(len(group) - 1 for group in summary.copies)
-    return {"copies": str(copies), "unreadable": str(len(summary.unreadable))}
+    return {"copies": str(_extra(summary)), "unreadable": str(len(summary.unreadable))}
 
 
 def _counted(counts: Mapping[str, int] | Mapping[int, int]) -> str:
@@ -456,18 +458,18 @@ def _draw_contact_sheet(
     height = 2 * MARGIN + HEADER + len(picks) * row_height
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, facecolor="white")
     sheet = _Sheet(figure, width, height)
-    sheet.text(MARGIN, MARGIN, name, size=16, weight="bold")
+    sheet.text(MARGIN, MARGIN, name, size=16, bold=True)
     sheet.text(MARGIN, MARGIN + 0.34, _geometry(preprocessing), size=9, color="0.4")
     for number, (row, row_tiles) in enumerate(zip(picks, tiles, strict=True)):
         top = MARGIN + HEADER + number * row_height
         split = row[0].image.split
         total = sum(p.image.split is split for p in probed)
-        sheet.text(MARGIN, top, split, size=11, weight="bold")
+        sheet.text(MARGIN, top, split, size=11, bold=True)
         sheet.text(MARGIN + 1.0, top + 0.02, f"{len(row)} of {total} images", size=9, color="0.4")
         for place, (entry, tile) in enumerate(zip(row, row_tiles, strict=True)):
             sheet.tile(MARGIN + place * (TILE + GAP), top + ROW_TITLE, tile, _caption(entry.image))
     with atomic_path(target) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
+        figure.savefig(temporary, format="png")
     return {
         entry.image.path: tile
         for entry, tile in zip(
@@ -485,10 +487,19 @@ class _Sheet:
     width: float
     height: float
 
-    def text(self, x: float, y: float, text: str, **style: float | str) -> None:
-        # Without mathematics, so that a dollar sign in a file name stays one.
+    def text(
+        self, x: float, y: float, text: str, size: float, color: str = "black", bold: bool = False
+    ) -> None:
         self.figure.text(
-            x / self.width, 1 - y / self.height, text, va="top", ha="left", parse_math=False, **style
+            x / self.width,
+            1 - y / self.height,
+            text,
+            va="top",
+            ha="left",
+            size=size,
+            color=color,
+            weight="bold" if bold else "normal",
+            parse_math=False,  # a dollar sign in a file name stays one
         )
 
     def tile(self, x: float, y: float, tile: NDArray[np.uint8] | str, caption: str) -> None:
@@ -516,7 +527,7 @@ def _tile(entry: _Probed, preprocessing: Preprocessing) -> NDArray[np.uint8] | s
     except UnreadableImage as error:
         return str(error)
     stored = (preprocessing(image) >> 8).astype(np.uint8)
-    return stored[0] if preprocessing.channels == 1 else np.moveaxis(stored, 0, 2)
+    return stored[0] if preprocessing.channels == 1 else stored.transpose(1, 2, 0)
 
 
 def _geometry(preprocessing: Preprocessing) -> str:

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -60,7 +67,9 @@ def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
         if now - printed >= SECONDS_BETWEEN_LINES:
             printed = now
             left = (now - start) / max(finished - done, 1) * (total - finished)
-            print(f"{title}: {finished}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
+            print(
+                f"{title}: {finished}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True
+            )
 
     yield advance
     if finished > done:

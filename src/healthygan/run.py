@@ -1,9 +1,9 @@
 """The run folder: everything one training leaves behind, and all that scoring needs.
 
-    config.yaml      every setting          checkpoint.pt    to resume from
-    cohort.csv       who was in which split candidates/      weights at each checkpoint
-    model.pt         the chosen weights     decision.json    threshold and how it was chosen
-    log.csv, tensorboard/, samples/         what happened on the way
+config.yaml      every setting          checkpoint.pt    to resume from
+cohort.csv       who was in which split candidates/      weights at each checkpoint
+model.pt         the chosen weights     decision.json    threshold and how it was chosen
+log.csv, tensorboard/, samples/         what happened on the way
 """
 
 import re
@@ -114,5 +114,7 @@ def load_tensors(path: Path) -> dict[str, Any]:
             f"{path}: damaged, or not a file of weights; nothing in it was run; copy it again or train anew"
         ) from error
     if not isinstance(state, dict):
-        raise InputError(f"{path}: holds a {type(state).__name__}, not named weights; copy it again or train anew")
+        raise InputError(
+            f"{path}: holds a {type(state).__name__}, not named weights; copy it again or train anew"
+        )
     return state

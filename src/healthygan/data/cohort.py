@@ -24,6 +24,7 @@ COLUMNS = (*REQUIRED_COLUMNS, "label", "patient_id", "source", "mask")
 NAMES_SHOWN = 3
 BEGINNING_BYTES = 4096
 THREADS = 16
+LARGEST_BATCH = 256
 
 
 class Split(StrEnum):
@@ -43,6 +44,7 @@ class Label(StrEnum):
 
 
 Choice = TypeVar("Choice", Split, Label)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,12 +239,20 @@ def _divide(
     """Divide each group into the groups of two and more whose files share ``feature``."""
     members = [(number, image) for number, group in enumerate(groups) for image in group]
     alike: dict[tuple[int, object], list[CohortImage]] = defaultdict(list)
-    with ThreadPoolExecutor(THREADS) as pool:
-        values = pool.map(feature, [image.path for _, image in members])
-        for (number, image), value in zip(members, values, strict=True):
-            alike[number, value].append(image)
-            advance()
+    values = _in_threads(feature, [image.path for _, image in members])
+    for (number, image), value in zip(members, values, strict=True):
+        alike[number, value].append(image)
+        advance()
     return [tuple(group) for group in alike.values() if len(group) > 1]
+
+
+def _in_threads(function: Callable[[Path], Result], paths: Sequence[Path]) -> Iterator[Result]:
+    """Apply ``function`` to each path, in order; in batches, as handing one over costs more than a look."""
+    batch = min(LARGEST_BATCH, len(paths) // (4 * THREADS) + 1)
+    batches = [paths[start : start + batch] for start in range(0, len(paths), batch)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        for results in pool.map(lambda part: [function(path) for path in part], batches):
+            yield from results
 
 
 def _size(path: Path) -> int:
@@ -263,8 +273,7 @@ def _check_needed_splits(cohort: Cohort, needs: Iterable[Split]) -> None:
 
 def _check_files(cohort: Cohort) -> None:
     files = [path for image in cohort.images for path in (image.path, image.mask) if path is not None]
-    with ThreadPoolExecutor(THREADS) as pool:
-        usable = list(pool.map(_is_readable_file, files))
+    usable = _in_threads(_is_readable_file, files)
     bad = [str(path) for path, good in zip(files, usable, strict=True) if not good]
     if bad:
         raise InputError(

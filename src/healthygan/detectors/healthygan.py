@@ -26,9 +26,13 @@ class HealthyGANConfig(BaseModel):
     name: Literal["healthygan"] = "healthygan"
     width: int = Field(64, ge=1, description="channels of the first convolution of either network")
     generator_blocks: int = Field(6, ge=0, description="residual blocks")
-    discriminator_blocks: int = Field(6, ge=1, description="strided convolutions, each of which halves the image")
+    discriminator_blocks: int = Field(
+        6, ge=1, description="strided convolutions, each of which halves the image"
+    )
     learning_rate: float = Field(1e-4, gt=0, description="Adam, both networks")
-    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's averaging of gradients and their squares")
+    betas: tuple[float, float] = Field(
+        (0.5, 0.999), description="Adam's averaging of gradients and their squares"
+    )
     generator_every: int = Field(2, ge=1, description="critic steps for each generator step")
     gradient_penalty: float = Field(10.0, ge=0, description="lambda_gp, equation 3")
     identity: float = Field(1.0, ge=0, description="lambda_id, equation 9")
@@ -130,7 +134,9 @@ class HealthyGANRecipe(Recipe):
         """A's and B's translations in one pass: instance norm keeps the images of a batch apart."""
         intermediate, mask = self._generator(torch.cat([batch.mixed, batch.healthy]))
         count = len(batch.mixed)
-        return Translation(intermediate[:count], mask[:count]), Translation(intermediate[count:], mask[count:])
+        return Translation(intermediate[:count], mask[:count]), Translation(
+            intermediate[count:], mask[count:]
+        )
 
     def _critic_step(self, batch: Batch, translation: Translation) -> dict[str, Tensor]:
         """Equation 3; the fakes come from A alone."""

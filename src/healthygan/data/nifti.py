@@ -1,0 +1,98 @@
+"""NIfTI volumes: reoriented, scaled by their own percentiles, and given slice by slice."""
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions
+from healthygan.errors import UnreadableImage
+
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Axis of a volume in RAS+ order along which the slices follow one another."""
+
+
+HEADER_BYTES = 352
+
+
+class NiftiReader:
+    """Slices are drawn as radiologists look at them: anterior or superior up, the patient's left on the right.
+
+    (A sagittal slice has anterior on the left.)
+    """
+
+    def probe(self, path: Path, options: ReaderOptions) -> ImageInfo:
+        """The header and the numbers of the slices."""
+        header = _header(path, options)
+        shape = _canonical_shape(header)
+        axis = AXES[options.slice_axis]
+        width, height = (length for number, length in enumerate(shape) if number != axis)
+        depth = header.get_data_dtype().itemsize * 8
+        return ImageInfo("NIfTI", height, width, 1, depth, _slices(shape[axis], options))
+
+    def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
+        """The chosen slices; voxels that are not finite become black."""
+        voxels = _voxels(path, _header(path, options))
+        finite = voxels[np.isfinite(voxels)]
+        if not finite.size:
+            raise UnreadableImage(f"{path}: no finite voxel; leave it out")
+        low, high = (float(end) for end in np.percentile(finite, options.percentiles))
+        if high <= low:  # a small bright thing on an empty ground
+            low, high = float(finite.min()), float(finite.max())
+        axis = AXES[options.slice_axis]
+        for number in _slices(voxels.shape[axis], options):
+            plane = np.nan_to_num(voxels.take(number, axis=axis), nan=low, posinf=low, neginf=low)
+            # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
+            yield DecodedImage(plane.T[::-1, ::-1], low, high, number)
+
+
+def _header(path: Path, options: ReaderOptions) -> nibabel.Nifti1Header:
+    """The checked header of a single volume that is not too large."""
+    with _opened(path) as file:
+        header = nibabel.Nifti1Header(file.read(HEADER_BYTES)[:348])
+    shape = header.get_data_shape()
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
+        raise UnreadableImage(
+            f"{path}: its shape is {shape}, not one volume; split a series into volumes first"
+        )
+    if (voxels := int(np.prod(shape, dtype=np.int64))) > options.max_pixels:
+        raise UnreadableImage(
+            f"{path}: {voxels:,} voxels, more than preprocessing.reader.max_pixels={options.max_pixels:,}; "
+            "raise it if the file is to be trusted"
+        )
+    return header
+
+
+def _voxels(path: Path, header: nibabel.Nifti1Header) -> NDArray[np.float32]:
+    """The volume in RAS+ order. No more is unpacked than the header announces."""
+    shape = header.get_data_shape()
+    announced = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
+    with _opened(path) as file:
+        content = file.read(int(header.get_data_offset() or HEADER_BYTES) + announced)
+    volume = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_bytes(content))
+    return np.asarray(volume.dataobj, dtype=np.float32).reshape(volume.shape[:3])
+
+
+def _opened(path: Path) -> IO[bytes]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb")
+
+
+def _canonical_shape(header: nibabel.Nifti1Header) -> tuple[int, ...]:
+    """Lengths along left-right, back-front and bottom-top."""
+    axes = nibabel.io_orientation(header.get_best_affine())[:3, 0]
+    shape = [0, 0, 0]
+    for length, axis in zip(header.get_data_shape()[:3], axes, strict=True):
+        shape[int(axis)] = int(length)
+    return tuple(shape)
+
+
+def _slices(length: int, options: ReaderOptions) -> tuple[int, ...]:
+    """Numbers of the chosen slices; at least one."""
+    first, last = (round(end * length) for end in options.slice_range)
+    return tuple(range(first, max(last, first + 1), options.slice_step))
