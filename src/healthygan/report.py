@@ -55,7 +55,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class TrainingLog:
+class TrainingSeries:
     """What a run logged: each series has one value for each of ``iterations``, nan where it has none."""
 
     iterations: Sequence[int]
@@ -81,7 +81,7 @@ class Evaluation:
     warnings: tuple[str, ...] = ()
     cases: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)  # by key of GROUPS
     settings: Mapping[str, str] = field(default_factory=dict)
-    training: TrainingLog | None = None
+    training: TrainingSeries | None = None
 
     def __post_init__(self) -> None:
         if (self.labels is None) != (self.performance is None):
@@ -138,7 +138,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:
-    """The metrics for the terminal; for a pile without labels, its size and how many are above the threshold."""
+    """The metrics for the terminal; for a pile without labels, how many images are above the threshold."""
     table = Table(title=Text(f"{evaluation.detector} on {evaluation.cohort}"), title_justify="left")
     table.add_column("")
     result = evaluation.performance
@@ -242,8 +242,9 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
             ("Specificity", _number(rates.specificity), f"{rates.fp:,} of {healthy:,} healthy alarmed")
         )
         sentence += (
-            f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) it finds "
-            f"{rates.tp:,} of {diseased:,} diseased images and calls {rates.fp:,} of {healthy:,} healthy ones diseased."
+            f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) "
+            f"it finds {rates.tp:,} of {diseased:,} diseased images and calls {rates.fp:,} of {healthy:,} "
+            "healthy ones diseased."
         )
     return facts, sentence
 
@@ -292,8 +293,8 @@ def _controls(evaluation: Evaluation) -> str:
         "controls",
         "Shallow controls",
         "<p>What a single plain number about each image achieves on the same test. A detector is worth its "
-        "difference to these. An AUC below 0.5 tells the classes apart as well as one as far above it, and is "
-        "compared that way.</p>"
+        "difference to these. An AUC below 0.5 tells the classes apart as well as one equally far above it, "
+        "and is compared that way.</p>"
         + _table("<th></th><th>AUC</th><th></th><th>detector is better by</th>", rows, "controls"),
     )
 
@@ -371,7 +372,7 @@ def _pictures(evaluation: Evaluation) -> str:
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
-    """One scale for all: the 99.5th percentile of the shown differences, so that a few pixels do not set it."""
+    """One scale for all: the 99.5th percentile of the shown differences, so that no few pixels set it."""
     maps = [case.difference.ravel() for case in cases if case.difference is not None]
     if not maps:
         return None
@@ -381,10 +382,11 @@ def _scale_top(cases: Sequence[Case]) -> float | None:
 def _scale(top: float) -> str:
     return (
         '<div class="scale"><span>changed by 0</span>'
-        f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colour scale of the difference maps">'
+        f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colours of the difference maps">'
         f"<span>{top:.2g} or more</span></div>"
-        '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of the image x '
-        "to make it healthy. All difference maps of this page share this scale. A cyan line is a known lesion.</p>"
+        '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of the '
+        "image x to make it healthy. All difference maps of this page share this scale. A cyan line is a known "
+        "lesion.</p>"
     )
 
 

@@ -26,10 +26,9 @@ from torch.optim import Optimizer
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
-from healthygan.figures import sample_grid
 from healthygan.progress import progress
 from healthygan.run import Run
-from healthygan.training_log import TrainingLog
+from healthygan.training_log import TrainingLog, sample_grid
 
 SAMPLES = 6
 

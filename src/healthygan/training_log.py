@@ -71,3 +71,11 @@ def _cut(run: Run, done: int) -> list[str]:
     kept = [row for row in rows if row.split(",", 1)[0].isdigit() and int(row.split(",", 1)[0]) <= done]
     write_text(run.log, header + "".join(kept))
     return header.strip().split(",")
+
+
+def sample_grid(pictures: dict[str, NDArray[np.float32]]) -> NDArray[np.uint8]:
+    """Tile named pictures, each N x C x H x W in [-1, 1]: a row an image, a column a name; H' x W' x 3."""
+    columns = [np.moveaxis(np.concatenate(list(images), axis=1), 0, 2) for images in pictures.values()]
+    grid = np.concatenate([np.repeat(column, 3 // column.shape[2], axis=2) for column in columns], axis=1)
+    tiled: NDArray[np.uint8] = ((grid.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8)
+    return tiled

@@ -214,7 +214,9 @@ def _generate(folder: Path, recipe: _Recipe) -> None:
             name = f"{number:05d}.png"
             generator = np.random.default_rng((recipe.seed, KINDS.index(recipe.kind), number))
             phantom = make_phantom(recipe.kind, recipe.size, generator, label is Label.DISEASED)
-            mask = folder / "masks" / name if phantom.kinds and split in (Split.VALIDATION, Split.TEST) else None
+            mask = (
+                folder / "masks" / name if phantom.kinds and split in (Split.VALIDATION, Split.TEST) else None
+            )
             _save(folder / "images" / name, np.rint(phantom.image * 255))
             if mask:
                 _save(mask, phantom.lesion * 255.0)
