@@ -77,7 +77,7 @@ class Evaluation:
     held_out_healthy: Floats | None = None  # scores of healthy images neither trained on nor tested
     pixel_auroc: float | None = None
     best_dice: float | None = None
-    controls: Mapping[str, float] = field(default_factory=dict)  # AUC of shallow controls, by name
+    controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
     warnings: tuple[str, ...] = ()
     cases: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)  # by key of GROUPS
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -197,7 +197,7 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
             "The AUC's interval reaches 0.5: on these images the detector is not shown to beat chance."
         )
     if result is not None:
-        rivals = [name for name, value in evaluation.controls.items() if _either_way(value) >= result.auc]
+        rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
     if evaluation.honest_threshold == math.inf:
         found.append(
@@ -285,22 +285,21 @@ def _controls(evaluation: Evaluation) -> str:
     result = evaluation.performance
     if result is None or not evaluation.controls:
         return ""
-    ranked = sorted(evaluation.controls.items(), key=lambda item: -_either_way(item[1]))
+    ranked = sorted(evaluation.controls.items(), key=lambda item: -item[1])
     rows = _control_row(evaluation.detector, result.auc, "", "own") + "".join(
-        _control_row(name, value, f"{result.auc - _either_way(value):+.3f}", "") for name, value in ranked
+        _control_row(name, value, f"{result.auc - value:+.3f}", "") for name, value in ranked
     )
     return _section(
         "controls",
         "Shallow controls",
-        "<p>What a single plain number about each image achieves on the same test. A detector is worth its "
-        "difference to these. An AUC below 0.5 tells the classes apart as well as one equally far above it, "
-        "and is compared that way.</p>"
+        "<p>What a single plain number about each image achieves on the same test, whichever way round it "
+        "works better. A detector is worth its difference to these.</p>"
         + _table("<th></th><th>AUC</th><th></th><th>detector is better by</th>", rows, "controls"),
     )
 
 
 def _control_row(name: str, value: float, better: str, style: str) -> str:
-    share = 100 * (_either_way(value) - 0.5) * 2 if math.isfinite(value) else 0
+    share = max(0.0, 200 * (value - 0.5))  # the bar shows what lies above chance
     return (
         f'<tr class="{style}"><th scope="row">{_safe(name)}</th><td>{_number(value)}</td>'
         f'<td class="bar"><span style="width:{share:.0f}%"></span></td><td>{better}</td></tr>'
@@ -384,9 +383,9 @@ def _scale(top: float) -> str:
         '<div class="scale"><span>changed by 0</span>'
         f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colours of the difference maps">'
         f"<span>{top:.2g} or more</span></div>"
-        '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of the '
-        "image x to make it healthy. All difference maps of this page share this scale. A cyan line is a known "
-        "lesion.</p>"
+        '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of '
+        "the image x to make it healthy. All difference maps of this page share this scale. A cyan line is a "
+        "known lesion.</p>"
     )
 
 
@@ -512,10 +511,6 @@ def _rates_json(rates: Rates | None) -> dict[str, float | int | None] | None:
     return {"threshold": _finite(rates.threshold), **shares, **counts}
 
 
-def _either_way(value: float) -> float:
-    return max(value, 1 - value)
-
-
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -525,7 +520,7 @@ def _number(value: float | None) -> str:
 
 
 def _safe(text: str) -> str:
-    """Escaped for HTML; bytes of a file name that are not UTF-8 (surrogates in Python) become question marks."""
+    """Escaped for HTML; bytes of a file name that are not UTF-8 (surrogates in Python) become "?"."""
     return escape(text.encode("utf-8", "replace").decode())
 
 
@@ -558,7 +553,8 @@ section { background:var(--card); border:1px solid var(--line); border-radius:12
 .tile dt { color:var(--soft); font-size:.9rem; }
 .tile dd { margin:0; font-size:2.2rem; line-height:1.1; font-weight:650; font-variant-numeric:tabular-nums; }
 .tile:first-child dd { color:var(--accent); }
-small { display:block; font-size:.8rem; line-height:1.35; font-weight:400; color:var(--soft); margin-top:.2rem; }
+small { display:block; font-size:.8rem; line-height:1.35; font-weight:400; color:var(--soft);
+  margin-top:.2rem; }
 .lead { margin:1rem 0 0; max-width:46rem; }
 .note { color:var(--soft); font-size:.9rem; max-width:46rem; }
 .scroll { overflow-x:auto; }

@@ -1,0 +1,259 @@
+"""Scoring a pile of images of any size: a ranked list and difference maps, in memory that does not grow with it."""
+
+import csv
+import hashlib
+import json
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.stats import rankdata
+
+from healthygan import workflow
+from healthygan.data.cohort import Cohort
+from healthygan.data.preprocessing import Preprocessing, to_tensor
+from healthygan.data.readers import is_image_name, read_frames
+from healthygan.data.store import Failure
+from healthygan.detectors.base import Detector, Prediction
+from healthygan.errors import InputError, UnreadableImage
+from healthygan.figures import overlay
+from healthygan.files import atomic_path, content_hash, write_text
+from healthygan.progress import progress
+from healthygan.run import Run
+
+BATCH = 32
+FIELDS = ("path", "frame", "score")
+COLUMNS = ("rank", "path", "frame", "score", "flagged", "patient_id", "patient_score")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring a pile came to."""
+
+    table: Path
+    images: int
+    flagged: int | None
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class _Options:
+    overlays: bool
+    arrays: bool
+    map_top: float
+
+
+def score(
+    run: Run,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    overlays: bool = True,
+    arrays: bool = False,
+    strict: bool = False,
+    device: str = "auto",
+) -> Scored:
+    """Score images with a finished run; an interrupted call goes on where it was.
+
+    Writes ``scores.csv`` (highest score first), ``failures.csv`` where files could not be read, and under ``maps/``
+    an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in [0, 1]).
+
+    Args:
+        images: files, folders, or manifests (.csv), which tell the patients too.
+        output: the folder to write to.
+        strict: refuse the first unreadable file instead of listing it.
+
+    Raises:
+        InputError: nothing to score, the run is not finished, or ``output`` holds another run's scores.
+    """
+    detector, config, decision = workflow.load(run, device)
+    paths, patients = collect(images)
+    partial = _Partial(output, run)
+    todo = [path for path in paths if str(path) not in partial.done]
+    failures: list[Failure] = []
+    options = _Options(overlays, arrays, decision.map_top)
+    with partial, progress("scoring", len(paths), len(paths) - len(todo)) as advance:
+        for path, frames in _decoded(todo, config.preprocessing, failures, strict):
+            for start in range(0, len(frames), BATCH):
+                partial.keep(path, _score(detector, path, frames[start : start + BATCH], output, options))
+            advance()
+    table, flagged, count = _rank(partial, output, patients, decision.threshold)
+    if failures:
+        lines = "".join(f"{failure.reason}\n" for failure in failures)
+        write_text(output / "failures.txt", lines)
+    if not count:
+        raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
+    partial.remove()
+    return Scored(table, count, flagged, tuple(failures))
+
+
+def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
+    """The image files named, found under folders, or listed in manifests; and their patients where known.
+
+    Raises:
+        InputError: a path does not exist, or there is no image.
+    """
+    found: dict[Path, None] = {}
+    patients: dict[str, str] = {}
+    for place in images:
+        if place.suffix.lower() == ".csv":
+            for image in Cohort.from_manifest(place).images:
+                found[image.path] = None
+                if image.patient_id:
+                    patients[str(image.path)] = image.patient_id
+        elif place.is_dir():
+            found.update(dict.fromkeys(sorted(path for path in place.rglob("*") if _wanted(path))))
+        elif place.exists():
+            found[place] = None
+        else:
+            raise InputError(f"{place}: no such file or folder; correct the path")
+    if not found:
+        raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
+    return list(found), patients
+
+
+def _wanted(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and is_image_name(path)
+
+
+Frames = list[tuple[int, NDArray[np.uint16]]]
+
+
+def _decoded(
+    paths: Sequence[Path], preprocessing: Preprocessing, failures: list[Failure], strict: bool
+) -> Iterator[tuple[Path, Frames]]:
+    """Files in order with their frames; a few are decoded ahead in threads."""
+    workers = os.cpu_count() or 1
+
+    def decode(path: Path) -> Frames:
+        return [(image.frame, preprocessing(image)) for image in read_frames(path, preprocessing.reader)]
+
+    waiting: deque[tuple[Path, Future[Frames]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for path in [*paths, *[None] * 4 * workers]:
+            if path is not None:
+                waiting.append((path, pool.submit(decode, path)))
+            if waiting and (path is None or len(waiting) >= 4 * workers):
+                first, future = waiting.popleft()
+                try:
+                    yield first, future.result()
+                except UnreadableImage as error:
+                    if strict:
+                        raise
+                    failures.append(Failure(first, str(error)))
+
+
+def _score(
+    detector: Detector, path: Path, frames: Frames, output: Path, options: _Options
+) -> list[tuple[int, float]]:
+    x = to_tensor(np.stack([pixels for _, pixels in frames]))
+    weight = next(iter(detector.weights().values()))
+    found = detector.predict(x.to(weight.device))
+    for number, (frame, _) in enumerate(frames):
+        if found.difference is not None and (options.overlays or options.arrays):
+            _write_maps(output / "maps" / f"{_map_name(path)}_{frame:04d}", x[number], found, number, options)
+    return [(frame, float(value)) for (frame, _), value in zip(frames, found.score, strict=True)]
+
+
+def _map_name(path: Path) -> str:
+    """The file's name and a few digits that keep namesakes of other folders apart."""
+    return f"{path.stem[:80]}_{format(_number_of(path), '08x')}"
+
+
+def _number_of(path: Path) -> int:
+    """A short number of a path, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(str(path).encode(), digest_size=4).digest())
+
+
+def _write_maps(stem: Path, x: torch.Tensor, found: Prediction, number: int, options: _Options) -> None:
+    assert found.difference is not None
+    difference = found.difference[number, 0].float().cpu().numpy()
+    if options.overlays:
+        with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
+            Image.fromarray(overlay(x.mean(dim=0).numpy(), difference, options.map_top)).save(temporary)
+    if options.arrays:
+        with atomic_path(stem.with_name(stem.name + ".npy")) as temporary:
+            np.save(temporary, difference)
+
+
+class _Partial:
+    """Scores as they come, kept in the output folder until the list is whole."""
+
+    def __init__(self, output: Path, run: Run) -> None:
+        self.path = output / "scores.partial.csv"
+        self._model = output / "model.json"
+        self._mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
+        if self._model.exists() and self._model.read_text(encoding="utf-8") != self._mark:
+            raise InputError(f"{output}: holds scores of another model; choose another folder with -o")
+        write_text(self._model, self._mark)
+        self.done = self._read_done()
+
+    def _read_done(self) -> set[str]:
+        """Files scored before; the last one may be incomplete and is scored again."""
+        if not self.path.exists():
+            return set()
+        rows = list(self.rows())
+        last = rows[-1][0] if rows else ""
+        kept = [row for row in rows if row[0] != last]
+        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(kept)
+        return {path for path, _, _ in kept}
+
+    def rows(self) -> Iterator[tuple[str, int, float]]:
+        """Path, frame and score of each frame so far."""
+        with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            for row in csv.reader(file):
+                if len(row) == len(FIELDS):
+                    yield row[0], int(row[1]), float(row[2])
+
+    def keep(self, path: Path, found: Sequence[tuple[int, float]]) -> None:
+        """Append a file's scores."""
+        self._writer.writerows((path, frame, repr(value)) for frame, value in found)
+        self._file.flush()
+
+    def remove(self) -> None:
+        """The list is whole."""
+        self.path.unlink()
+
+    def __enter__(self) -> None:
+        self._file = self.path.open("a", newline="", encoding="utf-8", errors="surrogateescape")
+        self._writer = csv.writer(self._file)
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+
+def _rank(
+    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None
+) -> tuple[Path, int | None, int]:
+    """Write scores.csv, highest first; equal scores share the better rank. A patient's score is its images' mean."""
+    rows = list(partial.rows())
+    values = np.array([value for _, _, value in rows])
+    ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
+    of_patient: defaultdict[str, list[float]] = defaultdict(list)
+    for path, _, value in rows:
+        if path in patients:
+            of_patient[patients[path]].append(value)
+    means = {patient: float(np.mean(found)) for patient, found in of_patient.items()}
+    flagged = None if threshold is None else int((values >= threshold).sum())
+    table = output / "scores.csv"
+    with (
+        atomic_path(table) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for number in np.argsort(ranks, kind="stable"):
+            path, frame, value = rows[number]
+            patient = patients.get(path, "")
+            flag = "" if threshold is None else int(value >= threshold)
+            mean = f"{means[patient]:.6f}" if patient else ""
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patient, mean])
+    return table, flagged, len(rows)
