@@ -153,7 +153,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         table.add_row(name, paper, honest)
     table.add_section()
     for name, value in _auc_rows(evaluation, result):
-        table.add_row(Text(name), value)
+        table.add_row(Text(name), value, value)  # needs no threshold: the same either way
     return table
 
 

@@ -115,7 +115,9 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
         else:
             raise InputError(f"{place}: no such file or folder; correct the path")
     if not found:
-        raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
+        raise InputError(
+            f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI"
+        )
     return list(found), patients
 
 

@@ -4,18 +4,24 @@ They hold no patient's data, so that a demonstration can run anywhere. Healthy a
 distribution of anatomy, exposure, sharpness and noise; lesions are all that differs.
 """
 
+import csv
+import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from healthygan.data.anatomy import Field, Generator, brain, chest, noise
-from healthygan.data.cohort import MANIFEST_NAME
+from healthygan.data.cohort import MANIFEST_NAME, Cohort, CohortImage, Label, Split
 from healthygan.data.lesions import sicken
 from healthygan.errors import InputError
+from healthygan.files import atomic_path, write_json, write_text
+from healthygan.progress import progress
 
 Kind: TypeAlias = Literal["chest", "brain"]
 Pair: TypeAlias = tuple[int, int]

@@ -1,0 +1,226 @@
+"""The command line: verbs only, each of which calls one function of the library.
+
+Exit codes: 0 done, 1 stopped before the end or a fault of ours, 2 something the user can mend.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from healthygan import __version__
+from healthygan.errors import InputError
+
+DONE, STOPPED, BAD_INPUT = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    # Libraries' advice to their own users would drown what a person needs to read.
+    warnings.filterwarnings("ignore")
+    try:
+        verb: str = options.verb
+        VERBS[verb](options, console)
+        return DONE
+    except InputError as error:
+        print(f"healthygan {options.verb}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"healthygan {options.verb}: stopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED
+
+
+def _inspect(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.config import load_config
+    from healthygan.inspection import inspect_cohort
+
+    config = load_config(options.config or options.preset, options.set)
+    inspect_cohort(_cohort(options), config.preprocessing, options.output).print(console)
+
+
+def _train(options: argparse.Namespace, console: Console) -> None:
+    from healthygan import workflow
+    from healthygan.config import load_config
+    from healthygan.data.cohort import Cohort
+    from healthygan.run import Run
+    from healthygan.training import Stopped
+
+    if options.resume:
+        run = Run(options.resume)
+        if not run.config.exists():
+            raise InputError(f"{run.path}: not a run folder (no config.yaml); name one that train made")
+        config, cohort = load_config(run.config, options.set), Cohort.from_manifest(run.cohort)
+    else:
+        if options.run is None:
+            raise InputError("--run: missing; say where the run goes, such as --run runs/first")
+        run = Run(options.run)
+        config, cohort = load_config(options.config or options.preset, options.set), _cohort(options)
+    try:
+        workflow.train(config, cohort, run.path, strict=options.strict)
+    except Stopped as stopped:
+        raise SystemExit(_stopped(str(stopped))) from None
+    decision = run.load_decision()
+    console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
+    console.print(f"threshold: {decision.threshold_rule}", highlight=False)
+    console.print(f"next: healthygan score {run.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
+
+
+def _stopped(message: str) -> int:
+    print(f"healthygan train: {message}", file=sys.stderr)
+    return STOPPED
+
+
+def _score(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.run import Run
+    from healthygan.scoring import score
+
+    done = score(
+        Run(options.run),
+        options.images,
+        options.output,
+        overlays=not options.no_maps,
+        arrays=options.arrays,
+        strict=options.strict,
+        device=options.device,
+    )
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} above the threshold"
+    console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
+    if done.failures:
+        listed = done.table.with_name("failures.txt")
+        console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
+
+
+def _evaluate(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.evaluation import evaluate
+    from healthygan.run import Run
+
+    given = any((options.cohort, options.healthy, options.mixed, options.validation, options.test))
+    output = options.output or options.run / "evaluation"
+    cohort = _cohort(options) if given else None
+    found = evaluate(Run(options.run), cohort, output, device=options.device, strict=options.strict)
+    _show(console, found, output / "report.html")
+
+
+def _demo(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.demo import demo
+    from healthygan.training import Stopped
+
+    try:
+        found = demo(options.output, options.kind, options.seed, tuple(options.set))
+    except Stopped as stopped:
+        print(f"healthygan demo: {str(stopped).split(';')[0]}; the same command goes on", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    _show(console, found.evaluation, found.report)
+
+
+def _show(console: Console, evaluation: object, report: Path) -> None:
+    from healthygan.report import Evaluation, evaluation_table
+
+    assert isinstance(evaluation, Evaluation)
+    console.print(evaluation_table(evaluation))
+    if evaluation.controls:
+        console.print("AUC of shallow controls, which a detector must beat:")
+        for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
+            console.print(f"  {name:<22} {area:.3f}", highlight=False)
+    for warning in evaluation.cautions:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from healthygan.data.cohort import load_cohort
+
+    folders = {name: getattr(options, name) for name in ("healthy", "mixed", "validation", "test")}
+    return load_cohort(options.cohort, **folders)
+
+
+VERBS = {"inspect": _inspect, "train": _train, "score": _score, "evaluate": _evaluate, "demo": _demo}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="healthygan",
+        description="Find the unhealthy medical images in a pile nobody has annotated. Research software.",
+        epilog="A COHORT is a manifest (.csv with path, split and, where known, label, patient_id, source), "
+        "a folder with a manifest.csv, or a folder with healthy/ and mixed/ in it.",
+    )
+    parser.add_argument("--version", action="version", version=f"healthygan {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    inspect = verbs.add_parser(
+        "inspect", help="count and check a cohort before training; draw a contact sheet"
+    )
+    _cohort_options(inspect)
+    _config_options(inspect)
+    inspect.add_argument("-o", "--output", type=Path, metavar="PNG", help="contact sheet to write")
+
+    train = verbs.add_parser("train", help="learn from healthy images and a mixed pile")
+    _cohort_options(train)
+    _config_options(train)
+    train.add_argument("--run", type=Path, metavar="DIR", help="run folder to make")
+    train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
+    _strict_option(train)
+
+    score = verbs.add_parser("score", help="rank images by how unhealthy they look")
+    score.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    score.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files, folders or a manifest")
+    score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
+    score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
+    _device_option(score)
+    _strict_option(score)
+
+    evaluate = verbs.add_parser("evaluate", help="measure a run on a labelled test set; write a report")
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    _cohort_options(evaluate)
+    evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
+    _device_option(evaluate)
+    _strict_option(evaluate)
+
+    demo = verbs.add_parser("demo", help="generate phantoms, train on them, show what was found")
+    demo.add_argument(
+        "-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="by default demo/"
+    )
+    demo.add_argument("--kind", choices=("chest", "brain"), default="chest", help="which phantoms")
+    demo.add_argument("--seed", type=int, default=0, help="of the training")
+    demo.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in train")
+    return parser
+
+
+def _cohort_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cohort", type=Path, nargs="?", metavar="COHORT", help="manifest or folder")
+    parser.add_argument("--healthy", type=Path, metavar="DIR", help="instead of COHORT: healthy images (B)")
+    parser.add_argument("--mixed", type=Path, metavar="DIR", help="the unannotated pile (A)")
+    parser.add_argument("--validation", type=Path, metavar="DIR", help="with healthy/ and diseased/ in it")
+    parser.add_argument("--test", type=Path, metavar="DIR", help="with healthy/ and diseased/ in it")
+
+
+def _config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--preset", default="small", help="settings that come with healthygan (default: small)"
+    )
+    parser.add_argument("--config", type=Path, metavar="YAML", help="settings of your own instead")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="such as training.seed=1; repeatable",
+    )
+
+
+def _device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+
+
+def _strict_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="stop at the first unreadable image")
