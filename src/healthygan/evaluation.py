@@ -201,7 +201,7 @@ def _settings(run: Run, config: Config, decision: Decision) -> dict[str, str]:
     return shown
 
 
-def _training_log(run: Run) -> report.TrainingLog | None:
+def _training_log(run: Run) -> report.TrainingSeries | None:
     if not run.log.exists():
         return None
     with run.log.open(newline="", encoding="utf-8") as file:
@@ -214,7 +214,7 @@ def _training_log(run: Run) -> report.TrainingLog | None:
         for name in names
         if name in rows[0]
     }
-    return report.TrainingLog([int(row["iteration"]) for row in rows], series)
+    return report.TrainingSeries([int(row["iteration"]) for row in rows], series)
 
 
 def _write_scores(

@@ -42,7 +42,7 @@ class Theme:
 
 
 LIGHT = Theme("#ffffff", "#1b2430", "#c9d0d8", "#0072b2", "#d55e00", "#5c6670")
-DARK = Theme("#161c24", "#e4e9ef", "#3a4450", "#56b4e9", "#f08a3c", "#a3adb8")
+DARK = Theme("#161c24", "#e4e9ef", "#4d5967", "#56b4e9", "#f08a3c", "#a3adb8")
 
 
 def png(picture: Picture) -> bytes:
@@ -72,7 +72,7 @@ def overlay(image: Floats, difference: Floats, top: float) -> Picture:
         raise ValueError(f"the top of the colour scale is {top}; give a positive difference")
     strength = np.clip(difference / top, 0, 1)
     # A little more than proportional, so that weak changes show without noise tinting the whole picture.
-    opacity = 0.85 * strength[..., None] ** 0.8
+    opacity = 0.7 * strength[..., None] ** 0.8
     blend = (1 - opacity) * _grey(image) + opacity * 255 * np.asarray(OVERLAY_COLOURS(strength))[..., :3]
     return _bytes(blend)
 

@@ -237,9 +237,19 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
     rates = result.honest_rates
     if rates is not None and math.isfinite(rates.threshold):
         diseased, healthy = rates.tp + rates.fn, rates.tn + rates.fp
-        facts.append(("Recall", _number(rates.recall), f"{rates.tp:,} of {diseased:,} diseased found"))
         facts.append(
-            ("Specificity", _number(rates.specificity), f"{rates.fp:,} of {healthy:,} healthy alarmed")
+            (
+                "Recall, honest threshold",
+                _number(rates.recall),
+                f"{rates.tp:,} of {diseased:,} diseased found",
+            )
+        )
+        facts.append(
+            (
+                "Specificity, honest threshold",
+                _number(rates.specificity),
+                f"{rates.fp:,} false alarms in {healthy:,} healthy",
+            )
         )
         sentence += (
             f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) "
@@ -272,12 +282,14 @@ def _metrics(evaluation: Evaluation) -> str:
     return _section(
         "metrics",
         "Metrics",
-        _table(
+        '<div class="beside">'
+        + _table(
             f"<th></th><th>{PAPER_COLUMN}<small>{PAPER_NOTE}</small></th>"
             f"<th>{HONEST_COLUMN}<small>{_safe(evaluation.honest_rule or HONEST_NOTE)}</small></th>",
             rates,
         )
-        + _table("<th>without a threshold</th><th>value</th>", areas),
+        + _table("<th>without a threshold</th><th></th>", areas)
+        + "</div>",
     )
 
 
@@ -294,7 +306,9 @@ def _controls(evaluation: Evaluation) -> str:
         "Shallow controls",
         "<p>What a single plain number about each image achieves on the same test, whichever way round it "
         "works better. A detector is worth its difference to these.</p>"
-        + _table("<th></th><th>AUC</th><th></th><th>detector is better by</th>", rows, "controls"),
+        + _table(
+            '<th></th><th>AUC</th><th class="bar"></th><th>detector is better by</th>', rows, "controls"
+        ),
     )
 
 
@@ -371,16 +385,16 @@ def _pictures(evaluation: Evaluation) -> str:
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
-    """One scale for all: the 99.5th percentile of the shown differences, so that no few pixels set it."""
+    """One scale for all: the 99.9th percentile of the shown differences, so that no few pixels set it."""
     maps = [case.difference.ravel() for case in cases if case.difference is not None]
     if not maps:
         return None
-    return max(float(np.percentile(np.concatenate(maps), 99.5)), 1e-6)
+    return max(float(np.percentile(np.concatenate(maps), 99.9)), 1e-6)
 
 
 def _scale(top: float) -> str:
     return (
-        '<div class="scale"><span>changed by 0</span>'
+        '<div class="scale"><span>unchanged</span>'
         f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colours of the difference maps">'
         f"<span>{top:.2g} or more</span></div>"
         '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of '
@@ -558,7 +572,9 @@ small { display:block; font-size:.8rem; line-height:1.35; font-weight:400; color
 .lead { margin:1rem 0 0; max-width:46rem; }
 .note { color:var(--soft); font-size:.9rem; max-width:46rem; }
 .scroll { overflow-x:auto; }
-.scroll + .scroll { margin-top:1.25rem; }
+.beside { display:flex; flex-wrap:wrap; gap:1.25rem 3rem; align-items:flex-end; }
+.beside > div { max-width:100%; }
+thead small { max-width:11rem; }
 table { border-collapse:collapse; font-variant-numeric:tabular-nums; }
 th, td { padding:.45rem 1.5rem .45rem 0; border-bottom:1px solid var(--line); text-align:left;
   vertical-align:top; }
@@ -578,6 +594,7 @@ img { display:block; max-width:100%; height:auto; }
 figcaption { color:var(--soft); font-size:.9rem; margin-top:.35rem; }
 figcaption strong { color:var(--ink); }
 .scale { display:flex; align-items:center; gap:.6rem; font-size:.9rem; font-variant-numeric:tabular-nums; }
+.scale span { white-space:nowrap; }
 .scale img { width:12rem; min-width:4rem; height:.9rem; border-radius:3px; }
 .cards { display:grid; gap:1rem; }
 .card { background:#000; color:#e8edf2; border-radius:10px; padding:.75rem; }
@@ -588,7 +605,7 @@ figcaption strong { color:var(--ink); }
   color:#8fd0f5; }
 .badge.missed, .badge.false-alarm { border-color:#f08a3c; color:#f9b57f; }
 .panels { display:grid; grid-template-columns:repeat(4,minmax(0,1fr)); gap:.5rem; }
-.panels img { width:100%; }
+.panels img { width:100%; outline:1px solid #2a333e; }
 .panels figcaption { color:#a9b4c0; font-size:.8rem; }
 footer { padding-top:.5rem; padding-bottom:2.5rem; color:var(--soft); font-size:.9rem; }
 @media (max-width:640px) {

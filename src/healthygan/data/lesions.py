@@ -53,11 +53,11 @@ def _nodules(chest: Chest, field: Field, generator: Generator, severity: float) 
     count = int(generator.integers(1, 4))
     ball = np.zeros_like(field)
     for _ in range(count):
-        radius = generator.uniform(0.13, 0.2) if count == 1 else generator.uniform(0.09, 0.15)
+        radius = generator.uniform(0.18, 0.27) if count == 1 else generator.uniform(0.13, 0.19)
         inside = np.maximum(_blob(frame, generator, _site(frame, air, generator), radius, 0.08), 0)
         ball = np.maximum(ball, np.sqrt(inside * (2 - inside)))
     ball = ball * air
-    return field + (0.45 + 0.55 * severity) * ball, np.minimum(1.2 * ball, 1)
+    return field + (0.6 + 0.5 * severity) * ball, np.minimum(1.2 * ball, 1)
 
 
 def _consolidation(chest: Chest, field: Field, generator: Generator, severity: float) -> Change:
@@ -66,7 +66,7 @@ def _consolidation(chest: Chest, field: Field, generator: Generator, severity: f
     shape = _blob(frame, generator, _site(frame, air, generator), generator.uniform(0.28, 0.45), 0.4)
     extent = rise(shape - 0.1, 0.7) * air
     patches = 1 + 0.2 * noise(generator, frame.side, 16)
-    return field + (0.4 + 0.6 * severity) * extent * patches, extent
+    return field + (0.5 + 0.5 * severity) * extent * patches, extent
 
 
 def _effusion(chest: Chest, field: Field, generator: Generator, severity: float) -> Change:
@@ -74,7 +74,7 @@ def _effusion(chest: Chest, field: Field, generator: Generator, severity: float)
     air, frame = _one_lung(chest, generator), chest.frame
     floor = float(frame.y[air > 0.5].max())
     middle = float(frame.x[air > 0.5].mean())
-    surface = floor - generator.uniform(0.26, 0.36) - 0.22 * severity
+    surface = floor - generator.uniform(0.34, 0.44) - 0.22 * severity
     walls = generator.uniform(0.9, 1.6) * (frame.x - 0.9 * middle) ** 2
     extent = rise(frame.y - surface + walls, 0.08) * air
     return field + (0.6 + 0.4 * severity) * extent, extent
@@ -83,7 +83,7 @@ def _effusion(chest: Chest, field: Field, generator: Generator, severity: float)
 def _bulla(chest: Chest, field: Field, generator: Generator, severity: float) -> Change:
     """A round space of air alone: darker, without vessels, with a hair-thin wall."""
     air, frame = _one_lung(chest, generator), chest.frame
-    shape = _blob(frame, generator, _site(frame, air, generator), generator.uniform(0.2, 0.32), 0.1)
+    shape = _blob(frame, generator, _site(frame, air, generator), generator.uniform(0.26, 0.38), 0.1)
     extent = rise(shape, 0.12) * air
     wall = 0.12 * np.clip(1 - np.abs(shape) / 0.12, 0, 1) * air
     return _emptied(chest, field, extent, severity) + wall, extent
@@ -93,7 +93,7 @@ def _pneumothorax(chest: Chest, field: Field, generator: Generator, severity: fl
     """Air between chest wall and a lung that has shrunk towards its root."""
     air, frame = _one_lung(chest, generator), chest.frame
     middle = float(frame.x[air > 0.5].mean())
-    shrunk = generator.uniform(0.8, 0.92) - 0.14 * severity
+    shrunk = generator.uniform(0.72, 0.82) - 0.14 * severity
     lung = ellipse(frame, 0.72 * middle, 0.28, 0.42 * shrunk, 0.9 * shrunk)
     extent = rise(-lung, 0.06) * air * rise(0.25 - frame.y, 0.3)
     edge = 0.16 * np.clip(1 - np.abs(lung) / 0.04, 0, 1) * air * rise(0.25 - frame.y, 0.3)
@@ -102,37 +102,37 @@ def _pneumothorax(chest: Chest, field: Field, generator: Generator, severity: fl
 
 def _emptied(chest: Chest, field: Field, extent: Field, severity: float) -> Field:
     """The field with lung markings taken out and less tissue in the way of the ray."""
-    return (field - 0.9 * chest.vessels * extent) * (1 - (0.35 + 0.3 * severity) * extent)
+    return (field - 0.9 * chest.vessels * extent) * (1 - (0.45 + 0.3 * severity) * extent)
 
 
 def _bright_mass(brain: Brain, field: Field, generator: Generator, severity: float) -> Change:
     """A mass that takes up contrast agent."""
     frame = brain.frame
-    shape = _blob(frame, generator, _site(frame, brain.white, generator), generator.uniform(0.13, 0.22), 0.2)
+    shape = _blob(frame, generator, _site(frame, brain.white, generator), generator.uniform(0.19, 0.28), 0.2)
     extent = rise(shape, 0.2) * brain.brain
     tone = 0.93 + 0.04 * noise(generator, frame.side, 20)
-    return field + (0.6 + 0.4 * severity) * extent * (tone - field), extent
+    return field + (0.7 + 0.3 * severity) * extent * (tone - field), extent
 
 
 def _rimmed_mass(brain: Brain, field: Field, generator: Generator, severity: float) -> Change:
     """A dead, dark core in a bright, uneven rim."""
     frame = brain.frame
-    radius, rim = generator.uniform(0.15, 0.24), generator.uniform(0.15, 0.25)
+    radius, rim = generator.uniform(0.2, 0.29), generator.uniform(0.15, 0.25)
     shape = _blob(frame, generator, _site(frame, brain.white, generator), radius, 0.15)
     extent = rise(shape, 0.15) * brain.brain
     core = rise(shape - rim, 0.15)
     tone = 0.9 + 0.06 * noise(generator, frame.side, 12)
     tone = tone + core * (generator.uniform(0.12, 0.25) - tone)
-    return field + (0.6 + 0.4 * severity) * extent * (tone - field), extent
+    return field + (0.7 + 0.3 * severity) * extent * (tone - field), extent
 
 
 def _oedema(brain: Brain, field: Field, generator: Generator, severity: float) -> Change:
     """Water in the white matter: diffuse, dark, its fingers between the folds of the cortex."""
     frame, centre = brain.frame, _site(brain.frame, brain.white, generator)
-    shape = _blob(frame, generator, centre, generator.uniform(0.28, 0.42), 0.25)
+    shape = _blob(frame, generator, centre, generator.uniform(0.33, 0.46), 0.25)
     own_half = rise(frame.x * np.sign(centre[0]) + 0.02, 0.04)
     extent = rise(shape - 0.05, 0.5) * brain.white * own_half
-    return field + (0.55 + 0.35 * severity) * extent * (0.24 - field), extent
+    return field + (0.65 + 0.35 * severity) * extent * (0.22 - field), extent
 
 
 def _one_lung(chest: Chest, generator: Generator) -> Field:
