@@ -572,7 +572,7 @@ small { display:block; font-size:.8rem; line-height:1.35; font-weight:400; color
 .lead { margin:1rem 0 0; max-width:46rem; }
 .note { color:var(--soft); font-size:.9rem; max-width:46rem; }
 .scroll { overflow-x:auto; }
-.beside { display:flex; flex-wrap:wrap; gap:1.25rem 3rem; align-items:flex-end; }
+.beside { display:flex; flex-wrap:wrap; gap:1.25rem 2rem; align-items:flex-end; }
 .beside > div { max-width:100%; }
 thead small { max-width:11rem; }
 table { border-collapse:collapse; font-variant-numeric:tabular-nums; }

@@ -41,7 +41,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Chest:
-    """A healthy chest: attenuation along each ray, and where each lung shows clear of the heart, in [0, 1]."""
+    """A healthy chest: attenuation along each ray, and where each lung shows beside the heart, in [0, 1]."""
 
     frame: Frame
     field: Field
@@ -62,14 +62,15 @@ class Brain:
 def rise(distance: Field, width: float) -> Field:
     """A smooth step from 0 to 1 over ``width``, centred where ``distance`` is 0."""
     t = np.clip(distance / width + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
+    return np.asarray(t * t * (3 - 2 * t))
 
 
 def ellipse(frame: Frame, x: float, y: float, across: float, along: float, angle: float = 0.0) -> Field:
     """1 at the centre, 0 on the outline, negative outside."""
     cosine, sine = np.cos(angle), np.sin(angle)
     u, v = frame.x - x, frame.y - y
-    return 1 - np.sqrt(((cosine * u + sine * v) / across) ** 2 + ((cosine * v - sine * u) / along) ** 2)
+    radius = np.sqrt(((cosine * u + sine * v) / across) ** 2 + ((cosine * v - sine * u) / along) ** 2)
+    return np.asarray(1 - radius)
 
 
 def segment(frame: Frame, start: tuple[float, float], end: tuple[float, float]) -> Field:
@@ -81,7 +82,7 @@ def segment(frame: Frame, start: tuple[float, float], end: tuple[float, float]) 
 
 
 def noise(generator: Generator, side: int, cells: int) -> Field:
-    """Smooth noise of about unit variance, a cubic B-spline over ``cells`` x ``cells``; the same whatever ``side``."""
+    """Cubic B-spline noise of about unit variance over ``cells`` x ``cells``, the same for every ``side``."""
     knots = 2 * generator.normal(size=(cells + 3, cells + 3))
     whole, t = np.divmod((np.arange(side) + 0.5) * cells / side, 1)
     first = whole.astype(np.int64)
@@ -166,7 +167,7 @@ def _soft_tissue(frame: Frame, generator: Generator, base: float) -> Field:
     if draw() < 0.6:
         bubble = ellipse(frame, draw(0.26, 0.4), base + draw(0.0, 0.1), draw(0.08, 0.15), draw(0.04, 0.08))
         tissue = tissue * (1 - draw(0.15, 0.4) * rise(bubble, 0.6))
-    return tissue
+    return np.asarray(tissue)
 
 
 def _mediastinum(frame: Frame, generator: Generator, base: float) -> tuple[Field, Field]:
@@ -266,7 +267,7 @@ def _lines(frame: Frame, x: Field, y: Field, across: Field, down: Field, width: 
 
 
 def brain(generator: Generator, side: int) -> Brain:
-    """Draw a head, rendered at ``side`` x ``side``, cut anywhere from the basal ganglia to above the ventricles."""
+    """Draw a head, rendered at ``side`` x ``side``, cut at basal ganglia, above the ventricles or between."""
     frame = place(generator, side, 8, (1.0, 1.1))
     draw = generator.uniform
     level = draw()
@@ -308,12 +309,12 @@ def _shell(generator: Generator, radius: Field, inner: float, scalp: float) -> F
     outer = 1 - scalp
     marrow = np.clip(1 - np.abs(radius - (inner + outer) / 2) / (0.3 * (outer - inner)), 0, 1)
     bone = 0.06 + draw(0.1, 0.35) * marrow
-    fat = draw(0.68, 0.9) * (1 + 0.08 * noise(generator, len(radius), 10))
+    fat = draw(0.72, 1.0) * (1 + 0.08 * noise(generator, len(radius), 10))
     return (bone + (fat - bone) * rise(radius - outer, 0.02)) * rise(1 - radius, 0.03)
 
 
 def _folds(frame: Frame, generator: Generator, depth: Field) -> Field:
-    """About the distance to the nearest sulcus; sulci run inwards from the surface, winding, and end in the depth."""
+    """About the distance to the nearest sulcus; sulci wind inwards from the surface and end in the depth."""
     number, side = int(generator.integers(8, 12)), frame.side
     phase = 2.6 * noise(generator, side, 8) + 1.1 * noise(generator, side, 15)
     wave = np.sin(number * np.arctan2(frame.y, frame.x) + phase)
@@ -324,7 +325,7 @@ def _folds(frame: Frame, generator: Generator, depth: Field) -> Field:
 
 
 def _fissure(frame: Frame, generator: Generator, level: float) -> Field:
-    """About the distance to the fissure between the halves, which the corpus callosum interrupts but at the top."""
+    """About the distance to the fissure between the halves, which the corpus callosum interrupts."""
     bend = generator.uniform(-0.02, 0.02)
     callosum = generator.uniform(0.3, 0.38) * float(np.clip((0.9 - level) / 0.15, 0, 1))
     return np.abs(frame.x - bend * frame.y) + np.maximum(callosum - np.abs(frame.y + 0.02), 0)

@@ -1,7 +1,7 @@
 """Disease drawn onto healthy phantoms, some of it brighter and some darker than the tissue it displaces.
 
-A lesion takes the anatomy, the attenuation or signal so far, a generator and its severity in [0, 1] (0 subtle,
-1 plain), and gives the changed field and its extent in [0, 1].
+A lesion takes the anatomy, the attenuation or signal so far, a generator and its severity from 0 (subtle) to
+1 (plain), and gives the changed field and its extent in [0, 1].
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ TWO_LESIONS = 0.3
 
 @dataclass(frozen=True)
 class Disease:
-    """What the lesions of one subject do: the changed field, where, of which kinds, and how plain the plainest is."""
+    """What the lesions of one subject change, where, of which kinds, and how plain the plainest is."""
 
     field: Field
     extent: Field
@@ -110,7 +110,7 @@ def _bright_mass(brain: Brain, field: Field, generator: Generator, severity: flo
     frame = brain.frame
     shape = _blob(frame, generator, _site(frame, brain.white, generator), generator.uniform(0.19, 0.28), 0.2)
     extent = rise(shape, 0.2) * brain.brain
-    tone = 0.93 + 0.04 * noise(generator, frame.side, 20)
+    tone = 0.9 + 0.04 * noise(generator, frame.side, 20)
     return field + (0.7 + 0.3 * severity) * extent * (tone - field), extent
 
 
@@ -121,7 +121,7 @@ def _rimmed_mass(brain: Brain, field: Field, generator: Generator, severity: flo
     shape = _blob(frame, generator, _site(frame, brain.white, generator), radius, 0.15)
     extent = rise(shape, 0.15) * brain.brain
     core = rise(shape - rim, 0.15)
-    tone = 0.9 + 0.06 * noise(generator, frame.side, 12)
+    tone = 0.88 + 0.06 * noise(generator, frame.side, 12)
     tone = tone + core * (generator.uniform(0.12, 0.25) - tone)
     return field + (0.7 + 0.3 * severity) * extent * (tone - field), extent
 

@@ -55,8 +55,8 @@ class Phantom:
 def make_phantom(kind: Kind, size: int, generator: np.random.Generator, diseased: bool) -> Phantom:
     """Draw one subject.
 
-    Anatomy, exposure and lesions have generators of their own, spawned from ``generator``: two generators alike
-    give twins, who differ by the lesions alone.
+    Anatomy, exposure and lesions have generators of their own, spawned from ``generator``: two generators
+    alike give twins, who differ by the lesions alone.
 
     Args:
         kind: "chest" (like a frontal X-ray) or "brain" (like a T1-weighted axial slice with contrast agent).
@@ -75,15 +75,15 @@ def make_phantom(kind: Kind, size: int, generator: np.random.Generator, diseased
         return Phantom(image, np.zeros((size, size), np.bool_), (), 0.0)
     disease = sicken(subject, lesions)
     clean, image = _expose(kind, np.stack([subject.field, disease.field]), exposure)
-    changed = np.abs(clean[1] - clean[0]) >= VISIBLE
+    changed = ndimage.binary_fill_holes(np.abs(clean[1] - clean[0]) >= VISIBLE)
     return Phantom(image, changed & (_shrink(disease.extent) > 0.35), disease.kinds, disease.severity)
 
 
 def _expose(kind: Kind, fields: Field, generator: Generator) -> tuple[Field, NDArray[np.float32]]:
     """Take one photograph of every field, (n, side, side), under the same conditions.
 
-    Conditions vary more between subjects than lesions change them, so that brightness, contrast, sharpness and
-    noise tell nothing.
+    Conditions vary more between subjects than lesions change them, so that brightness, contrast, sharpness
+    and noise tell nothing.
 
     Returns:
         The (n, size, size) images without noise, and the last one with it.
@@ -91,14 +91,14 @@ def _expose(kind: Kind, fields: Field, generator: Generator) -> tuple[Field, NDA
     draw, side = generator.uniform, fields.shape[-1]
     if kind == "chest":
         bright = 1 - np.exp(-draw(0.85, 1.2) * fields * (1 + 0.1 * noise(generator, side, 1)))
-        black = draw(0.0, 0.2)
+        black, white = draw(0.0, 0.2), draw(0.68, 1.0)
     else:
         bright = fields * (1 + 0.12 * noise(generator, side, 2))
-        black = draw(0.0, 0.05)
+        black, white = draw(0.0, 0.05), draw(0.55, 1.0)
     small = ndimage.gaussian_filter(_shrink(bright), draw(0.0, 0.7), axes=(1, 2))
     curved = np.clip(small, 0, 1) ** draw(0.75, 1.35)
-    clean = np.clip(draw(0.68, 1.0) * curved + black, 0, 1)
-    grain = generator.normal(0, draw(0.005, 0.03), clean.shape[1:])
+    clean = np.clip(white * curved + black, 0, 1)
+    grain = generator.normal(0, draw(0.004, 0.025), clean.shape[1:])
     return clean, np.clip(clean[-1] + grain, 0, 1).astype(np.float32)
 
 
@@ -123,9 +123,9 @@ def write_cohort(
     """Generate a cohort of phantoms, one patient each, and return its manifest.
 
     Writes 8-bit grey images, lesion masks (0 and 255) of the diseased in validation and test, manifest.csv,
-    lesions.csv (kinds and severity of every diseased subject) and phantoms.json (the parameters). File names are
-    subject numbers in an order that tells nothing. The pixels depend on ``seed``, ``kind``, ``size`` and the
-    subject's number alone. A folder that already holds this very cohort is left as it is.
+    lesions.csv (kinds and severity of every diseased subject) and phantoms.json (the parameters). File names
+    are subject numbers in an order that tells nothing. A subject depends on ``seed``, ``kind``, ``size``, its
+    number and its label alone. A folder that already holds this very cohort is left as it is.
 
     Args:
         folder: new, empty, or holding a cohort written by this function, which is replaced.
@@ -162,8 +162,8 @@ class _Recipe:
         counts = (self.healthy, *self.mixed, *self.validation, *self.test)
         if self.kind not in KINDS or self.size < MIN_SIZE or min(*counts, self.seed) < 0:
             raise InputError(
-                f"phantoms {self.record()}: cannot be generated; give the kind {' or '.join(KINDS)}, a size of at "
-                f"least {MIN_SIZE}, and no negative number"
+                f"phantoms {self.record()}: cannot be generated; give the kind {' or '.join(KINDS)}, "
+                f"a size of at least {MIN_SIZE}, and no negative number"
             )
 
     def record(self) -> dict[str, object]:
@@ -197,7 +197,7 @@ def _record(folder: Path) -> object:
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an earlier call wrote, the manifest first; refuse a folder with anything in it and no record."""
+    """Remove what an earlier call wrote, the manifest first; refuse a folder of other things."""
     if not folder.exists():
         return
     if not folder.is_dir() or (any(folder.iterdir()) and not (folder / RECORD_NAME).is_file()):

@@ -1,0 +1,66 @@
+"""Shallow statistics equal what hand arithmetic says, and a giveaway among them shows."""
+
+import numpy as np
+import pytest
+
+from healthygan.controls import control_aucs, controls
+
+ONE = np.array([[[0, 2, 4], [10, 20, 30]]], dtype=np.uint8)
+
+
+def test_statistics_of_a_small_image_match_hand_arithmetic() -> None:
+    values = {name: value.item() for name, value in controls(ONE).items()}
+
+    assert values == pytest.approx(
+        {
+            "mean intensity": 11.0,
+            "standard deviation": np.sqrt((121 + 81 + 49 + 1 + 81 + 361) / 6),
+            "median": 7.0,
+            "95th percentile": 27.5,  # a quarter of the way down from 30 to 20
+            "horizontal gradient": (2 + 2 + 10 + 10) / 4,
+            "vertical gradient": (10 + 18 + 26) / 3,
+        }
+    )
+
+
+def test_falling_steps_of_unsigned_images_do_not_wrap_around() -> None:
+    falling = np.array([[[255, 0], [255, 0]]], dtype=np.uint8)
+
+    assert controls(falling)["horizontal gradient"].item() == 255
+
+
+def test_images_keep_their_order_and_file_sizes_are_passed_on() -> None:
+    images = np.stack([np.full((4, 4), level, np.float32) for level in (0.5, 0.1, 0.9)])
+
+    values = controls(images, file_sizes=[300, 100, 200])
+
+    assert values["mean intensity"] == pytest.approx([0.5, 0.1, 0.9])
+    assert values["file size"].tolist() == [300, 100, 200]
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4), (4, 4), (2, 1, 4), (2, 3, 4, 4)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="N, H, W"):
+        controls(np.zeros(shape, np.float32))
+
+
+def test_file_sizes_of_another_number_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 file sizes for 1 images"):
+        controls(ONE, file_sizes=[1, 2])
+
+
+def test_a_giveaway_counts_alike_in_both_directions_and_a_constant_not_at_all() -> None:
+    labels = np.array([False, False, True, True])
+    values = {
+        "rises": np.array([1.0, 2.0, 3.0, 4.0]),
+        "falls": np.array([4.0, 3.0, 2.0, 1.0]),
+        "mostly falls": np.array([4.0, 2.0, 3.0, 1.0]),
+        "constant": np.zeros(4),
+    }
+
+    assert control_aucs(values, labels) == {"rises": 1.0, "falls": 1.0, "mostly falls": 0.75, "constant": 0.5}
+
+
+def test_one_class_alone_is_refused() -> None:
+    with pytest.raises(ValueError):
+        control_aucs({"constant": np.zeros(3)}, np.ones(3, bool))
