@@ -1,6 +1,7 @@
 """Scoring a pile: the list, the maps, going on after an interruption, files that cannot be read."""
 
 import csv
+import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -145,6 +146,25 @@ def test_namesakes_in_two_folders_get_a_map_each(finished_run: Finished, pile: P
     assert len(list((tmp_path / "out" / "maps").glob("*.png"))) == 17
 
 
+def test_a_name_that_is_no_utf8_is_scored_and_survives_an_interruption(
+    finished_run: Finished, pile: Path, tmp_path: Path
+) -> None:
+    odd, other, broken = (pile / os.fsdecode(name) for name in (b"\xff.png", b"\xfe.png", b"\xfd.png"))
+    for copy, source in zip((odd, other), sorted(pile.iterdir()), strict=False):
+        shutil.copy(source, copy)
+    broken.touch()
+    output = tmp_path / "out"
+    score(finished_run[0], [odd, other, broken], output, device="cpu")
+    lines = (output / "scores.csv").read_bytes().splitlines()
+    paths = sorted(line.split(b",")[1] for line in lines[1:])
+    assert paths == sorted([os.fsencode(odd), os.fsencode(other)])
+    assert os.fsencode(broken) in (output / "failures.txt").read_bytes()
+    rows = [b",".join([os.fsencode(path), b"0", b"0.5"]) for path in (odd, other)]
+    (output / "scores.partial.csv").write_bytes(b"\r\n".join([*rows, b""]))
+    score(finished_run[0], [odd, other], output, overlays=False, device="cpu")
+    assert b",0.500000," in (output / "scores.csv").read_bytes()  # what was done before is kept
+
+
 def test_without_maps_none_are_written(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
     assert not (tmp_path / "out" / "maps").exists()
@@ -217,7 +237,9 @@ def test_a_torn_last_line_is_scored_again(
         score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
     partial = tmp_path / "out" / "scores.partial.csv"
     content = partial.read_bytes()
-    for cut in (len(content) - 1, len(content) - 3, len(content) - 8):
+    line = content.rstrip().rindex(b"\n") + 1
+    score_begins = content.rindex(b",") + 1
+    for cut in (len(content) - 1, len(content) - 3, score_begins, score_begins - 1, line + 5):
         partial.write_bytes(content[:cut])
         score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
         whole = (tmp_path / "whole" / "scores.csv").read_bytes()

@@ -37,6 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return STOPPED
+    except OSError as error:
+        # A full disk, a missing permission, a share that went away: the user's to mend, wherever it is met.
+        place = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or str(error)
+        print(f"healthygan {options.verb}: {place}{reason}; mend it and repeat the command", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _inspect(options: argparse.Namespace, console: Console) -> None:
@@ -55,6 +61,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     from healthygan.training import Stopped
 
     if options.resume:
+        _refuse_with_resume(options)
         run = Run(options.resume)
         if not run.config.exists():
             raise InputError(f"{run.path}: not a run folder (no config.yaml); name one that train made")
@@ -72,6 +79,14 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
     console.print(f"threshold: {decision.threshold_rule}", highlight=False)
     console.print(f"next: healthygan score {run.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
+
+
+def _refuse_with_resume(options: argparse.Namespace) -> None:
+    """A run goes on with its own images and settings; to ignore others without a word would mislead."""
+    for name in ("run", "config", "cohort", "healthy", "mixed", "validation", "test"):
+        if getattr(options, name) is not None:
+            shown = "COHORT" if name == "cohort" else f"--{name}"
+            raise InputError(f"{shown}: not together with --resume, which takes the run's own; leave it out")
 
 
 def _stopped(message: str) -> int:

@@ -95,8 +95,9 @@ class Run:
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and plain values, atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+    # Through an open file: given a path, torch writes its (temporary) name into the file.
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

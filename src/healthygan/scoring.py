@@ -62,7 +62,7 @@ def score(
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
-    Writes ``scores.csv`` (highest score first), ``failures.csv`` where files could not be read, and under ``maps/``
+    Writes ``scores.csv`` (highest score first), ``failures.txt`` where files could not be read, and under ``maps/``
     an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in [0, 1]).
 
     Args:
@@ -84,14 +84,23 @@ def score(
             for start in range(0, len(frames), BATCH):
                 partial.keep(path, _score(detector, path, frames[start : start + BATCH], output, options))
             advance()
-    table, flagged, count = _rank(partial, output, patients, decision.threshold)
-    if failures:
-        lines = "".join(f"{failure.reason}\n" for failure in failures)
-        write_text(output / "failures.txt", lines)
-    if not count:
+    _list_failures(output / "failures.txt", failures)
+    if len(failures) == len(paths):
+        partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
+    table, flagged, count = _rank(partial, output, patients, decision.threshold)
     partial.remove()
     return Scored(table, count, flagged, tuple(failures))
+
+
+def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """One line a file; no list where every file could be read."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        lines = "".join(f"{failure.reason}\n" for failure in failures)
+        temporary.write_text(lines, encoding="utf-8", errors="surrogateescape")
 
 
 def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
@@ -171,7 +180,7 @@ def _map_name(path: Path) -> str:
 
 def _number_of(path: Path) -> int:
     """A short number of a path, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(str(path).encode(), digest_size=4).digest())
+    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
 
 
 def _write_maps(stem: Path, x: torch.Tensor, found: Prediction, number: int, options: _Options) -> None:
@@ -191,20 +200,25 @@ class _Partial:
     def __init__(self, output: Path, run: Run) -> None:
         self.path = output / "scores.partial.csv"
         self._model = output / "model.json"
-        self._mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
-        if self._model.exists() and self._model.read_text(encoding="utf-8") != self._mark:
+        mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
+        if self._model.exists() and self._model.read_bytes() != mark.encode():
             raise InputError(f"{output}: holds scores of another model; choose another folder with -o")
-        write_text(self._model, self._mark)
+        write_text(self._model, mark)
         self.done = self._read_done()
 
     def _read_done(self) -> set[str]:
         """Files scored before; the last one may be incomplete and is scored again."""
         if not self.path.exists():
             return set()
-        rows = list(self.rows())
+        with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            # A line cut off in its middle can only be the last.
+            rows = [row for row in csv.reader(file) if len(row) == len(FIELDS)]
         last = rows[-1][0] if rows else ""
         kept = [row for row in rows if row[0] != last]
-        with atomic_path(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_path(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+        ):
             csv.writer(file).writerows(kept)
         return {path for path, _, _ in kept}
 
@@ -212,8 +226,7 @@ class _Partial:
         """Path, frame and score of each frame so far."""
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.reader(file):
-                if len(row) == len(FIELDS):
-                    yield row[0], int(row[1]), float(row[2])
+                yield row[0], int(row[1]), float(row[2])
 
     def keep(self, path: Path, found: Sequence[tuple[int, float]]) -> None:
         """Append a file's scores."""

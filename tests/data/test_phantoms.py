@@ -1,4 +1,4 @@
-"""Phantoms: the same seed gives the same images, lesions are where the masks say, nothing else tells them apart."""
+"""Phantoms: a seed gives the same images, lesions are where the masks say, nothing else gives them away."""
 
 import csv
 import json
@@ -165,7 +165,7 @@ def test_image_files_are_the_phantoms_of_their_number_and_label(cohort: Cohort) 
         assert np.asarray(Image.open(image.path)).tolist() == np.rint(expected.image * 255).tolist()
 
 
-def test_names_and_order_do_not_give_the_label_away(tmp_path: Path) -> None:
+def test_names_and_order_do_not_give_the_label_away() -> None:
     plan = phantoms._Recipe("brain", 64, 0, (0, 0), (0, 0), (500, 500), 0).parts()
     sick = np.array([label is Label.DISEASED for _, label in plan])
 

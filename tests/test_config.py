@@ -1,0 +1,63 @@
+"""Presets, overrides and what is refused."""
+
+import pytest
+import yaml
+
+from healthygan.config import Config, load_config, preset_names
+from healthygan.errors import InputError
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_that_ships_is_valid(name):
+    assert isinstance(load_config(name), Config)
+
+
+def test_the_paper_s_presets_hold_the_paper_s_values():
+    for name, size, batch in (("covidx", 256, 16), ("chestxray14", 128, 32), ("migraine", 256, 16)):
+        config = load_config(name)
+        detector, training = config.detector, config.training
+        assert (config.preprocessing.size, training.batch_size) == (size, batch)
+        assert (training.iterations, training.decay_iterations) == (400_000, 100_000)
+        assert (detector.learning_rate, detector.betas, detector.ema_decay) == (1e-4, (0.5, 0.999), 0.0)
+        assert (detector.gradient_penalty, detector.identity, detector.reconstruction) == (10, 1, 1)
+        assert (detector.focus, detector.focus_zero_one, detector.focus_size) == (0.1, 1, 1)
+        assert (detector.width, detector.generator_blocks, detector.discriminator_blocks) == (64, 6, 6)
+
+
+def test_any_field_can_be_set():
+    config = load_config("small", ["training.seed=7", "preprocessing.reader.slice_axis=coronal"])
+    assert config.training.seed == 7
+    assert config.preprocessing.reader.slice_axis == "coronal"
+
+
+def test_saved_settings_are_read_back_the_same(tmp_path):
+    config = load_config("demo", ["training.seed=3"])
+    config.save(tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["training"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.iteratoins=5", "did you mean 'iterations'"),
+        ("trainig.iterations=5", "did you mean 'training'"),
+        ("preprocessing.reader.max_pixel=5", "did you mean 'max_pixels'"),
+        ("training.batch_size=0", "training.batch_size=0"),
+        ("training.batch_size=many", "training.batch_size='many'"),
+        ("preprocessing.size=30", "not a multiple of 4"),
+        ("training.seed", "no value"),
+        ("training.seed.deep=1", "'seed'"),
+        ("training=5", "training"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(override, message):
+    overrides = ["training.seed=1", override] if "deep" in override else [override]
+    with pytest.raises(InputError, match=message) as caught:
+        load_config("small", overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'small'"):
+        load_config("smal")

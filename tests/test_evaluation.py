@@ -1,0 +1,168 @@
+"""Judging a run: numbers that scikit-learn confirms, a report, and what happens without labels."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from healthygan.data.cohort import Cohort, Split
+from healthygan.errors import InputError
+from healthygan.evaluation import SOURCE_CONTROL, evaluate
+from healthygan.report import Evaluation
+from healthygan.run import Run
+
+Finished = tuple[Run, Cohort]
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
+    output = tmp_path_factory.mktemp("evaluation")
+    return evaluate(finished_run[0], None, output, device="cpu"), output
+
+
+def _rows(output: Path) -> list[dict[str, str]]:
+    with (output / "scores.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _test_manifest(source: Path, target: Path, **cells: str) -> Cohort:
+    """The cohort with some cells of its test rows replaced."""
+    with source.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["path"] = str(source.parent / row["path"])
+        row["mask"] = str(source.parent / row["mask"]) if row["mask"] else ""
+        if row["split"] == "test":
+            row.update({name: value for name, value in cells.items() if name != "mask" or row["mask"]})
+    with target.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return Cohort.from_manifest(target)
+
+
+def test_the_auc_is_that_of_scikit_learn_on_the_list(evaluated: tuple[Evaluation, Path]) -> None:
+    found, output = evaluated
+    rows = _rows(output)
+    assert found.performance is not None
+    diseased = [row["label"] == "diseased" for row in rows]
+    expected = roc_auc_score(diseased, [float(row["score"]) for row in rows])
+    assert len(rows) == 16 and sum(diseased) == 8
+    assert found.performance.auc.value == pytest.approx(expected, abs=1e-9)
+    assert f"{expected:.3f}" in (output / "report.html").read_text(encoding="utf-8")
+
+
+def test_metrics_json_holds_the_same_numbers(evaluated: tuple[Evaluation, Path]) -> None:
+    found, output = evaluated
+    assert found.performance is not None
+    text = (output / "metrics.json").read_text(encoding="utf-8")
+    assert isinstance(json.loads(text), dict)
+    assert str(found.performance.auc.value) in text
+
+
+def test_the_list_is_ranked_and_tells_what_is_known(
+    evaluated: tuple[Evaluation, Path], finished_run: Finished
+) -> None:
+    rows = _rows(evaluated[1])
+    values = [float(row["score"]) for row in rows]
+    assert values == sorted(values, reverse=True)
+    assert [int(row["rank"]) for row in rows] == list(range(1, 17))
+    known = {
+        str(image.path): (image.label, image.patient_id, image.source)
+        for image in finished_run[1].split(Split.TEST)
+    }
+    assert {row["path"]: (row["label"], row["patient_id"], row["source"]) for row in rows} == known
+
+
+def test_controls_are_shallow_aucs_and_the_source(evaluated: tuple[Evaluation, Path]) -> None:
+    controls = evaluated[0].controls
+    assert {SOURCE_CONTROL, "file size"} < set(controls)
+    assert all(0 <= area <= 1 for area in controls.values())
+    # Sources are spread alike over labels, so that they tell nothing.
+    assert controls[SOURCE_CONTROL] == pytest.approx(0.5, abs=0.01)
+
+
+def test_file_size_is_judged_from_the_files(
+    evaluated: tuple[Evaluation, Path], finished_run: Finished
+) -> None:
+    images = finished_run[1].split(Split.TEST)
+    area = roc_auc_score(
+        [image.label == "diseased" for image in images], [image.path.stat().st_size for image in images]
+    )
+    assert evaluated[0].controls["file size"] == pytest.approx(max(area, 1 - area), abs=1e-9)
+
+
+def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:
+    found = evaluated[0]
+    assert found.pixel_auroc is not None and 0 <= found.pixel_auroc <= 1
+    assert found.best_dice is not None and 0 < found.best_dice <= 1
+
+
+def test_an_unlabelled_test_set_gives_a_report_without_metrics(
+    finished_run: Finished, manifest: Path, tmp_path: Path
+) -> None:
+    cohort = _test_manifest(manifest, tmp_path / "unlabelled.csv", label="", mask="")
+    found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
+    assert found.performance is None and found.controls == {} and found.pixel_auroc is None
+    assert (tmp_path / "out" / "report.html").exists()
+    assert {row["label"] for row in _rows(tmp_path / "out")} == {""}
+
+
+def test_without_sources_there_is_no_source_control(
+    finished_run: Finished, manifest: Path, tmp_path: Path
+) -> None:
+    cohort = _test_manifest(manifest, tmp_path / "plain.csv", source="")
+    found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
+    assert SOURCE_CONTROL not in found.controls and "file size" in found.controls
+
+
+def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_text("no picture")
+    cohort = _test_manifest(manifest, tmp_path / "bad.csv", mask=str(tmp_path / "mask.png"))
+    with pytest.raises(InputError, match=r"mask\.png: cannot be read as a mask"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
+
+
+def test_a_cohort_without_a_test_set_is_refused(
+    finished_run: Finished, manifest: Path, tmp_path: Path
+) -> None:
+    whole = Cohort.from_manifest(manifest)
+    cohort = Cohort("small", tuple(image for image in whole.images if image.split is not Split.TEST))
+    with pytest.raises(InputError, match="no image in the split test"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
+
+
+def test_an_unreadable_test_image_is_left_out_and_named(
+    finished_run: Finished, cohort_factory, tmp_path: Path
+) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=5)
+    torn = tmp_path / "cohort" / "test" / "healthy" / "test_healthy_00.png"
+    torn.write_bytes(torn.read_bytes()[:70])
+    found = evaluate(finished_run[0], Cohort.from_manifest(path), tmp_path / "out", device="cpu")
+    assert len(_rows(tmp_path / "out")) == 15
+    assert any("test_healthy_00.png" in warning for warning in found.cautions)
+
+
+def test_a_damaged_training_log_is_named(finished_run: Finished, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished_run[0].path, run.path)
+    run.log.write_text("iteration,critic\n1,abc\n")
+    with pytest.raises(InputError, match=r"log\.csv"):
+        evaluate(run, None, tmp_path / "out", device="cpu")
+
+
+def test_scores_do_not_depend_on_the_order_of_the_test_set(
+    finished_run: Finished, manifest: Path, evaluated: tuple[Evaluation, Path], tmp_path: Path
+) -> None:
+    whole = Cohort.from_manifest(manifest)
+    evaluate(finished_run[0], Cohort("back", whole.images[::-1]), tmp_path / "out", device="cpu")
+    first, second = (
+        {row["path"]: float(row["score"]) for row in _rows(output)}
+        for output in (evaluated[1], tmp_path / "out")
+    )
+    assert first.keys() == second.keys()
+    np.testing.assert_allclose([first[path] for path in first], [second[path] for path in first], atol=2e-6)
