@@ -113,6 +113,11 @@ def written(folder: Path, evaluation: Evaluation) -> tuple[Page, str]:
     return Page(content), content
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, labelled: Evaluation) -> Page:
+    return written(tmp_path_factory.mktemp("labelled"), labelled)[0]
+
+
 def printed(evaluation: Evaluation) -> str:
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(evaluation_table(evaluation))
@@ -131,17 +136,14 @@ def test_report_is_one_file_that_loads_and_runs_nothing(tmp_path: Path, labelled
     assert 'name="viewport"' in content
 
 
-def test_report_holds_charts_for_both_colour_schemes_and_every_panel(
-    tmp_path: Path, labelled: Evaluation
-) -> None:
-    page, _ = written(tmp_path, labelled)
+def test_report_holds_charts_for_both_colour_schemes_and_every_panel(page: Page) -> None:
     # ROC, histogram and training curve, the colour scale, four panels of a.png and two of b.png.
     assert page.tags.count("source") == 3
     assert page.tags.count("img") == 3 + 1 + 4 + 2
 
 
-def test_report_tells_what_was_measured(tmp_path: Path, labelled: Evaluation) -> None:
-    text = written(tmp_path, labelled)[0].text
+def test_report_tells_what_was_measured(page: Page, labelled: Evaluation) -> None:
+    text = page.text
     performance = labelled.performance
     assert performance is not None
     honest = performance.honest_rates
@@ -157,21 +159,16 @@ def test_report_tells_what_was_measured(tmp_path: Path, labelled: Evaluation) ->
     assert "not a medical device" in text
 
 
-def test_undefined_numbers_are_left_out(tmp_path: Path, labelled: Evaluation) -> None:
-    text = written(tmp_path, labelled)[0].text
-    assert "Dice" not in text
-    assert "nan" not in text
+def test_undefined_numbers_are_left_out(page: Page) -> None:
+    assert "Dice" not in page.text
+    assert "nan" not in page.text
 
 
-def test_warnings_come_before_every_number(tmp_path: Path, labelled: Evaluation) -> None:
-    text = written(tmp_path, labelled)[0].text
-    assert text.index("2 images could not be read.") < text.index("AUC")
+def test_warnings_come_before_every_number(page: Page) -> None:
+    assert page.text.index("2 images could not be read.") < page.text.index("AUC")
 
 
-def test_cases_stand_in_their_groups_with_the_verdict_of_the_honest_threshold(
-    tmp_path: Path, labelled: Evaluation
-) -> None:
-    page, _ = written(tmp_path, labelled)
+def test_cases_stand_in_their_groups_with_the_verdict_of_the_honest_threshold(page: Page) -> None:
     assert [anchor for anchor in page.ids if anchor in GROUPS] == ["found", "missed", "alarms"]
     assert "a.pngfoundscore 1.5 · rank 1 of 80 · diseased · source Ward 3" in page.text
     assert "b.pngmissedscore 0.1 · rank 77 of 80 · diseased" in page.text

@@ -1,0 +1,128 @@
+"""The command line from end to end, in process, on a tiny cohort given as folders."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from healthygan import __version__, workflow
+from healthygan.cli import VERBS, main
+from healthygan.data.cohort import Cohort, Split
+from healthygan.run import Run
+from healthygan.training import Stopped
+
+
+@pytest.fixture(scope="module")
+def folders(cohort_factory, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """healthy/ mixed/ validation/ test/ without a manifest."""
+    manifest = cohort_factory(tmp_path_factory.mktemp("folders"), seed=11)
+    manifest.unlink()
+    return manifest.parent
+
+
+def test_help_without_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([verb, "--help"])
+    assert stopped.value.code == 0
+    assert f"healthygan {verb}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out.strip() == f"healthygan {__version__}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["find"], ["score"], ["train", "--epochs", "3"]])
+def test_a_wrong_command_exits_with_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_inspect_counts_and_draws(
+    folders: Path, tmp_path: Path, set_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(folders), *set_options, "-o", str(tmp_path / "sheet.png")]) == 0
+    assert "validation" in capsys.readouterr().out
+    assert (tmp_path / "sheet.png").stat().st_size > 100
+
+
+def test_train_score_and_evaluate(
+    folders: Path, tmp_path: Path, set_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    parts = [
+        part
+        for split in ("healthy", "mixed", "validation", "test")
+        for part in (f"--{split}", str(folders / split))
+    ]
+    assert main(["train", *parts, "--run", str(run), *set_options]) == 0
+    assert f"healthygan score {run}" in capsys.readouterr().out
+
+    pile = folders / "test"
+    assert main(["score", str(run), str(pile), "-o", str(tmp_path / "scored"), "--arrays"]) == 0
+    assert "16 images scored" in capsys.readouterr().out
+    with (tmp_path / "scored" / "scores.csv").open(newline="") as file:
+        scored = {row["path"]: row["score"] for row in csv.DictReader(file)}
+    assert len(list((tmp_path / "scored" / "maps").iterdir())) == 32
+
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "AUC" in shown and "report.html" in shown
+    with (run / "evaluation" / "scores.csv").open(newline="") as file:
+        judged = {row["path"]: row["score"] for row in csv.DictReader(file)}
+    assert judged.keys() == scored.keys()
+    for path, value in judged.items():
+        assert float(value) == pytest.approx(float(scored[path]), abs=2e-6)
+
+
+def test_resuming_a_finished_run_leaves_its_model_as_it_is(
+    finished_run: tuple[Run, Cohort], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = finished_run
+    before = run.model.read_bytes(), run.decision.read_bytes()
+    assert main(["train", "--resume", str(run.path)]) == 0
+    assert (run.model.read_bytes(), run.decision.read_bytes()) == before
+    assert "model of iteration" in capsys.readouterr().out
+
+
+def test_a_stopped_training_exits_with_1_and_says_how_to_go_on(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Stopped("stopped after iteration 3; go on with: healthygan train --resume x")
+
+    monkeypatch.setattr(workflow, "train", stopped)
+    with pytest.raises(SystemExit) as raised:
+        main(["train", str(folders), "--run", str(tmp_path / "run")])
+    assert raised.value.code == 1
+    assert capsys.readouterr().err.strip().endswith("--resume x")
+
+
+def test_an_interrupted_scoring_exits_with_1(
+    finished_run: tuple[Run, Cohort],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from healthygan import scoring
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scoring, "_score", interrupted)
+    run, cohort = finished_run
+    image = str(cohort.paths(Split.TEST)[0])
+    assert main(["score", str(run.path), image, "-o", str(tmp_path / "out")]) == 1
+    assert "the same command goes on" in capsys.readouterr().err
