@@ -58,9 +58,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run = Path(sys.argv[1]) if len(sys.argv) > 1 else untrained_run(folder / "run")
-        peaks = {
-            count: peak_mb(run, write_pile(folder / str(count), count), folder / f"out{count}") for count in PILES
-        }
+        peaks = {count: peak_mb(run, write_pile(folder / str(count), count), folder / f"out{count}") for count in PILES}
     print("| images | peak memory, MB |\n|---:|---:|")
     for count, peak in peaks.items():
         print(f"| {count:,} | {peak:.0f} |")

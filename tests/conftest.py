@@ -117,9 +117,7 @@ def _write_cohort(folder: Path, seed: int = 0) -> Path:
     return path
 
 
-def _image(
-    random: np.random.Generator, *, diseased: bool
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _image(random: np.random.Generator, *, diseased: bool) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A smooth random image in 40..160, with a bright square if diseased; and the square's mask."""
     smooth = gaussian_filter(random.standard_normal((SIZE, SIZE)), 2)
     smooth = (smooth - smooth.min()) / np.ptp(smooth)

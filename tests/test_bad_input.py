@@ -525,9 +525,7 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_named_in_one_line(
-    name: str, world: World, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_named_in_one_line(name: str, world: World, capfd: pytest.CaptureFixture[str]) -> None:
     prepare, culprit, outcome = CASES[name]
     code = main(prepare(world))
     world.patch.undo()

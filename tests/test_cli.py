@@ -63,9 +63,7 @@ def test_train_score_and_evaluate(
 ) -> None:
     run = tmp_path / "run"
     parts = [
-        part
-        for split in ("healthy", "mixed", "validation", "test")
-        for part in (f"--{split}", str(folders / split))
+        part for split in ("healthy", "mixed", "validation", "test") for part in (f"--{split}", str(folders / split))
     ]
     assert main(["train", *parts, "--run", str(run), *set_options]) == 0
     assert f"healthygan score {run}" in capsys.readouterr().out

@@ -64,16 +64,13 @@ def test_metrics_json_holds_the_same_numbers(evaluated: tuple[Evaluation, Path])
     assert written["controls"] == pytest.approx(dict(found.controls))
 
 
-def test_the_list_is_ranked_and_tells_what_is_known(
-    evaluated: tuple[Evaluation, Path], finished_run: Finished
-) -> None:
+def test_the_list_is_ranked_and_tells_what_is_known(evaluated: tuple[Evaluation, Path], finished_run: Finished) -> None:
     rows = _rows(evaluated[1])
     values = [float(row["score"]) for row in rows]
     assert values == sorted(values, reverse=True)
     assert [int(row["rank"]) for row in rows] == list(range(1, 17))
     known = {
-        str(image.path): (image.label, image.patient_id, image.source)
-        for image in finished_run[1].split(Split.TEST)
+        str(image.path): (image.label, image.patient_id, image.source) for image in finished_run[1].split(Split.TEST)
     }
     assert {row["path"]: (row["label"], row["patient_id"], row["source"]) for row in rows} == known
 
@@ -86,9 +83,7 @@ def test_controls_are_shallow_aucs_and_the_source(evaluated: tuple[Evaluation, P
     assert controls[SOURCE_CONTROL] == pytest.approx(0.5, abs=0.01)
 
 
-def test_file_size_is_judged_from_the_files(
-    evaluated: tuple[Evaluation, Path], finished_run: Finished
-) -> None:
+def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], finished_run: Finished) -> None:
     images = finished_run[1].split(Split.TEST)
     area = roc_auc_score(
         [image.label == "diseased" for image in images], [image.path.stat().st_size for image in images]
@@ -112,9 +107,7 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
     assert {row["label"] for row in _rows(tmp_path / "out")} == {""}
 
 
-def test_without_sources_there_is_no_source_control(
-    finished_run: Finished, manifest: Path, tmp_path: Path
-) -> None:
+def test_without_sources_there_is_no_source_control(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
     assert SOURCE_CONTROL not in found.controls and "file size" in found.controls
@@ -127,18 +120,14 @@ def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Pa
         evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
 
 
-def test_a_cohort_without_a_test_set_is_refused(
-    finished_run: Finished, manifest: Path, tmp_path: Path
-) -> None:
+def test_a_cohort_without_a_test_set_is_refused(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     whole = Cohort.from_manifest(manifest)
     cohort = Cohort("small", tuple(image for image in whole.images if image.split is not Split.TEST))
     with pytest.raises(InputError, match="no image in the split test"):
         evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
 
 
-def test_an_unreadable_test_image_is_left_out_and_named(
-    finished_run: Finished, cohort_factory, tmp_path: Path
-) -> None:
+def test_an_unreadable_test_image_is_left_out_and_named(finished_run: Finished, cohort_factory, tmp_path: Path) -> None:
     path = cohort_factory(tmp_path / "cohort", seed=5)
     torn = tmp_path / "cohort" / "test" / "healthy" / "test_healthy_00.png"
     torn.write_bytes(torn.read_bytes()[:70])

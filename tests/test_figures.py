@@ -130,9 +130,7 @@ def test_charts_have_the_background_of_their_theme(theme: object, background: tu
     points = {"honest": rates_at(SCORES, LABELS, 0.5), "nobody called": rates_at(SCORES, LABELS, math.inf)}
     charts = [
         roc_figure(SCORES, LABELS, points, theme),
-        histogram_figure(
-            healthy=SCORES[~LABELS], diseased=SCORES[LABELS], thresholds={"honest": 0.5}, theme=theme
-        ),
+        histogram_figure(healthy=SCORES[~LABELS], diseased=SCORES[LABELS], thresholds={"honest": 0.5}, theme=theme),
         training_curve([0, 100], {"loss": [1.0, 0.5]}, theme),
     ]
     for chart in charts:

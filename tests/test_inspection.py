@@ -125,9 +125,7 @@ def test_copies_within_a_split_are_named(tmp_path: Path) -> None:
     inspected = inspect_cohort(cohort(part, [copy]))
 
     assert inspected.splits[0].copies == ((part[1].path, copy.path),)
-    assert f"1 file(s) copy another one: {part[1].path.name} = copy.png;" in warning_about(
-        inspected, "healthy: 1 f"
-    )
+    assert f"1 file(s) copy another one: {part[1].path.name} = copy.png;" in warning_about(inspected, "healthy: 1 f")
 
 
 def test_unreadable_files_are_counted_named_and_left_out_of_the_sizes(tmp_path: Path) -> None:
@@ -198,9 +196,7 @@ def test_source_is_not_measured_where_none_is_given(tmp_path: Path) -> None:
 def test_source_found_in_the_mixed_set_only_is_named(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png")
     inspected = inspect_cohort(
-        Cohort(
-            "study", (CohortImage(path, HEALTHY, WELL, "p", "n"), CohortImage(path, MIXED, None, "q", "s"))
-        )
+        Cohort("study", (CohortImage(path, HEALTHY, WELL, "p", "n"), CohortImage(path, MIXED, None, "q", "s")))
     )
 
     assert "(only in the mixed set: s)" in warning_about(inspected, "source alone")
@@ -219,9 +215,7 @@ def test_size_and_aspect_count_whichever_way_they_point(tmp_path: Path) -> None:
     found = aucs(inspected, "test labels")
     assert roc_auc_score(truth, areas) < 0.5  # the diseased are the smaller ones
     assert found["image size"] == pytest.approx(1 - roc_auc_score(truth, areas))
-    assert found["aspect"] == pytest.approx(
-        max(roc_auc_score(truth, aspects), 1 - roc_auc_score(truth, aspects))
-    )
+    assert found["aspect"] == pytest.approx(max(roc_auc_score(truth, aspects), 1 - roc_auc_score(truth, aspects)))
     assert "test labels AUC 0.89 (3 and 3 images)" in warning_about(inspected, "image size alone")
 
 
@@ -237,9 +231,7 @@ def test_format_that_follows_the_label_is_found_and_warned_of(tmp_path: Path) ->
 
     assert aucs(inspected, "validation labels")["format"] == 1.0
     assert aucs(inspected, "test labels")["format"] == 0.5
-    assert "validation labels AUC 1.00 (4 and 3 images); a detector may" in warning_about(
-        inspected, "format alone"
-    )
+    assert "validation labels AUC 1.00 (4 and 3 images); a detector may" in warning_about(inspected, "format alone")
 
 
 def test_bit_depth_that_follows_the_label_in_part_is_measured(tmp_path: Path) -> None:
@@ -386,9 +378,7 @@ def test_contact_sheet_shows_the_image_in_its_place(tmp_path: Path) -> None:
     white = picture(tmp_path / "white.png", 255)
     black = picture(tmp_path / "black.png", 0)
     for name, path in (("w", white), ("b", black)):
-        inspect_cohort(
-            Cohort("study", (CohortImage(path, HEALTHY, WELL),)), SMALL, tmp_path / f"sheet-{name}.png"
-        )
+        inspect_cohort(Cohort("study", (CohortImage(path, HEALTHY, WELL),)), SMALL, tmp_path / f"sheet-{name}.png")
 
     with Image.open(tmp_path / "sheet-w.png") as one, Image.open(tmp_path / "sheet-b.png") as other:
         differ = np.any(np.asarray(one) != np.asarray(other), axis=2)
@@ -406,9 +396,7 @@ def test_file_that_breaks_only_when_decoded_is_marked_and_counted(tmp_path: Path
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
 
-    inspected = inspect_cohort(
-        Cohort("study", (CohortImage(path, HEALTHY, WELL, "p"),)), SMALL, tmp_path / "sheet.png"
-    )
+    inspected = inspect_cohort(Cohort("study", (CohortImage(path, HEALTHY, WELL, "p"),)), SMALL, tmp_path / "sheet.png")
 
     assert list(inspected.splits[0].unreadable) == [path]
     assert "torn.png" in warning_about(inspected, "healthy: 1 of 1 files cannot be read")

@@ -84,10 +84,7 @@ def test_equation_7_equals_its_formula(batch):
     mask = batch[2]
     n = 64
     expected = np.mean(
-        [
-            0.7 * (m.sum() / n) ** 2 + 0.3 * ((1 / (np.abs(m - 0.5) + 0.01)).sum() / n - 1 / 0.51)
-            for m in mask
-        ]
+        [0.7 * (m.sum() / n) ** 2 + 0.3 * ((1 / (np.abs(m - 0.5) + 0.01)).sum() / n - 1 / 0.51) for m in mask]
     )
     assert losses.focus_loss(*tensors(mask), 0.7, 0.3).item() == pytest.approx(expected, rel=1e-12)
 

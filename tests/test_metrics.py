@@ -52,9 +52,7 @@ def test_auc_refuses_a_single_class() -> None:
         (SCORES.reshape(2, 3), LABELS, "shape"),
     ],
 )
-def test_malformed_scores_and_labels_are_refused(
-    scores: np.ndarray, labels: np.ndarray, message: str
-) -> None:
+def test_malformed_scores_and_labels_are_refused(scores: np.ndarray, labels: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rates_at(scores, labels, 0.5)
 
@@ -138,9 +136,7 @@ def test_conformal_threshold_does_not_call_scores_equal_to_the_kth() -> None:
     assert not called_diseased(healthy, threshold_for_specificity(healthy, 0.9)).any()
 
 
-@pytest.mark.parametrize(
-    ("specificity", "needed"), [(0.5, 1), (0.9, 9), (0.95, 19), (0.99, 99), (0.999, 999)]
-)
+@pytest.mark.parametrize(("specificity", "needed"), [(0.5, 1), (0.9, 9), (0.95, 19), (0.99, 99), (0.999, 999)])
 def test_healthy_needed_is_the_least_number_with_a_finite_threshold(specificity: float, needed: int) -> None:
     scores = np.arange(needed, dtype=float)
     assert healthy_needed(specificity) == needed
@@ -188,9 +184,7 @@ def test_bootstrap_by_patient_is_wider_on_clustered_images() -> None:
     scores, labels = np.repeat(per_patient, 10), np.repeat(diseased, 10)
     patients = [f"patient {number}" for number in np.repeat(np.arange(30), 10)]
     single = bootstrap_interval(auc, scores, labels, resamples=200, generator=np.random.default_rng(2))
-    grouped = bootstrap_interval(
-        auc, scores, labels, patients, resamples=200, generator=np.random.default_rng(2)
-    )
+    grouped = bootstrap_interval(auc, scores, labels, patients, resamples=200, generator=np.random.default_rng(2))
     assert grouped.high - grouped.low > 2 * (single.high - single.low)
 
 
@@ -225,8 +219,7 @@ def test_bootstrap_redraws_resamples_of_one_class() -> None:
 def test_bootstrap_repeats_with_the_same_seed() -> None:
     scores, labels = noisy()
     first, second = (
-        bootstrap_interval(auc, scores, labels, resamples=20, generator=np.random.default_rng(5))
-        for _ in range(2)
+        bootstrap_interval(auc, scores, labels, resamples=20, generator=np.random.default_rng(5)) for _ in range(2)
     )
     assert first == second
 
@@ -258,9 +251,7 @@ def test_pixel_auroc_agrees_with_scikit_learn_over_all_pixels() -> None:
     differences, masks = maps_and_masks()
     expected = roc_auc_score(masks.ravel(), differences.ravel())
     assert pixel_auroc(differences, masks) == pytest.approx(expected, abs=1e-12)
-    assert pixel_auroc(iter(differences.astype(np.float32)), iter(masks)) == pytest.approx(
-        expected, abs=1e-12
-    )
+    assert pixel_auroc(iter(differences.astype(np.float32)), iter(masks)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_best_dice_agrees_with_trying_every_threshold() -> None:

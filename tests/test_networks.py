@@ -1,5 +1,7 @@
 """The networks against tables 2 and 3 of the paper."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -20,7 +22,7 @@ def test_generator_at_256_px_has_the_parameters_of_table_2():
 
 def test_discriminator_at_256_px_has_the_parameters_of_table_3():
     widths = [3, 64, 128, 256, 512, 1024, 2048]
-    strided = sum(a * b * 16 + b for a, b in zip(widths, widths[1:], strict=False))
+    strided = sum(a * b * 16 + b for a, b in pairwise(widths))
     assert count(Discriminator()) == strided + 2048 * 9
 
 

@@ -76,18 +76,14 @@ def leaves(state):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
-    cohort, tmp_path, monkeypatch, number
-):
+def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(cohort, tmp_path, monkeypatch, number):
     whole = workflow.train(config_of(), cohort, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 20, number)
         with pytest.raises(Stopped, match="after iteration 20; go on with: healthygan train --resume"):
             workflow.train(config_of(), cohort, tmp_path / "parts")
     parts = workflow.train(config_of(), cohort, tmp_path / "parts")
-    for one, other in zip(
-        leaves(load_tensors(whole.checkpoint)), leaves(load_tensors(parts.checkpoint)), strict=True
-    ):
+    for one, other in zip(leaves(load_tensors(whole.checkpoint)), leaves(load_tensors(parts.checkpoint)), strict=True):
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     assert whole.log.read_text() == parts.log.read_text()
     assert whole.decision.read_bytes() == parts.decision.read_bytes()
@@ -111,16 +107,12 @@ def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_the_model(cohort, tm
 
 
 def test_another_seed_gives_another_model(cohort, tmp_path):
-    runs = [
-        workflow.train(config_of(iterations=4, seed=s), cohort, tmp_path / str(s)) for s in (0, 1)
-    ]
+    runs = [workflow.train(config_of(iterations=4, seed=s), cohort, tmp_path / str(s)) for s in (0, 1)]
     one, other = (leaves(load_tensors(run.model)) for run in runs)
     assert not all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_iteration_and_the_last_checkpoint(
-    cohort, tmp_path, monkeypatch
-):
+def test_a_loss_that_is_not_finite_stops_with_the_iteration_and_the_last_checkpoint(cohort, tmp_path, monkeypatch):
     step = HealthyGANRecipe.step
 
     def spoilt(self, iteration, batch):

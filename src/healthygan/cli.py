@@ -171,9 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"healthygan {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    inspect = verbs.add_parser(
-        "inspect", help="count and check a cohort before training; draw a contact sheet"
-    )
+    inspect = verbs.add_parser("inspect", help="count and check a cohort before training; draw a contact sheet")
     _cohort_options(inspect)
     _config_options(inspect)
     inspect.add_argument("-o", "--output", type=Path, metavar="PNG", help="contact sheet to write")
@@ -202,9 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     _strict_option(evaluate)
 
     demo = verbs.add_parser("demo", help="generate phantoms, train on them, show what was found")
-    demo.add_argument(
-        "-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="by default demo/"
-    )
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="by default demo/")
     demo.add_argument("--kind", choices=("chest", "brain"), default="chest", help="which phantoms")
     demo.add_argument("--seed", type=int, default=0, help="of the training")
     demo.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="as in train")
@@ -220,9 +216,7 @@ def _cohort_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--preset", default="small", help="settings that come with healthygan (default: small)"
-    )
+    parser.add_argument("--preset", default="small", help="settings that come with healthygan (default: small)")
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings of your own instead")
     parser.add_argument(
         "--set",

@@ -24,14 +24,12 @@ class SelectionConfig(BaseModel):
     rule: Literal["last", "validation_auc"] = Field(
         "validation_auc", description="validation_auc takes the last one where validation has no labels"
     )
-    specificity: float = Field(
-        0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone"
-    )
+    specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
     holdout: float = Field(
         0.1,
         ge=0,
         le=0.5,
-        description="share of the healthy set kept from training for the threshold, if validation has no healthy images",
+        description="share of the healthy set kept for the threshold where validation has no healthy images",
     )
 
 
@@ -53,9 +51,7 @@ class Config(BaseModel):
 def preset_names() -> list[str]:
     """The presets that come with the package."""
     folder = files("healthygan") / "configs"
-    return sorted(
-        entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_config(source: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -116,9 +112,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise InputError(
-                f"--set {override}: '{section}' is a value, not a section; see config.yaml of a run"
-            )
+            raise InputError(f"--set {override}: '{section}' is a value, not a section; see config.yaml of a run")
     try:
         place[field] = yaml.safe_load(value)
     except yaml.YAMLError:

@@ -28,9 +28,7 @@ def controls(
         ValueError: no image, images that are not (N, H, W) with 2 x 2 pixels or more, or file sizes not N.
     """
     if images.ndim != 3 or images.shape[0] < 1 or min(images.shape[1:]) < 2:
-        raise ValueError(
-            f"images of shape {images.shape}; give (N, H, W), one image or more of 2 x 2 or more"
-        )
+        raise ValueError(f"images of shape {images.shape}; give (N, H, W), one image or more of 2 x 2 or more")
     rows = [_statistics(image.astype(np.float64)) for image in images]
     values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     if file_sizes is not None:

@@ -43,9 +43,7 @@ def evaluate(
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
     test = cohort.split(Split.TEST)
-    store = ImageStore.build(
-        [image.path for image in test], config.preprocessing, strict=strict, title="test set"
-    )
+    store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
     found = workflow.scores(detector, store, "test set")
     evaluation = _evaluation(run, config, decision, (own, cohort), detector, store, frames, found)
@@ -103,14 +101,10 @@ def _measure(
     known = all(image.patient_id for image in frames)
     patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
     generator = np.random.default_rng(0)
-    return metrics.measure(
-        found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator
-    )
+    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
 
 
-def _controls(
-    own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]
-) -> dict[str, float]:
+def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
@@ -120,13 +114,9 @@ def _controls(
     values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
     areas = control_aucs(values, labels)
     if all(image.source for image in frames):
-        sources = {
-            split: [str(image.source) for image in own.split(split)] for split in (Split.HEALTHY, Split.MIXED)
-        }
+        sources = {split: [str(image.source) for image in own.split(split)] for split in (Split.HEALTHY, Split.MIXED)}
         known = source_scores(sources[Split.HEALTHY], sources[Split.MIXED])
-        areas[SOURCE_CONTROL] = metrics.auc(
-            np.array([known.get(str(image.source), 0.5) for image in frames]), labels
-        )
+        areas[SOURCE_CONTROL] = metrics.auc(np.array([known.get(str(image.source), 0.5) for image in frames]), labels)
     return areas
 
 
@@ -211,9 +201,7 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
         if not rows:
             return None
         series = {
-            name: [float(row[name]) if row.get(name) else math.nan for row in rows]
-            for name in names
-            if name in rows[0]
+            name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names if name in rows[0]
         }
         return report.TrainingSeries([int(row["iteration"]) for row in rows], series)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
@@ -222,9 +210,7 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
         ) from error
 
 
-def _write_scores(
-    path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64]
-) -> None:
+def _write_scores(path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64]) -> None:
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("rank", "path", "frame", "score", "label", "patient_id", "source"))

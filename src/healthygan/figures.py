@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
@@ -65,9 +66,7 @@ def overlay(image: Floats, difference: Floats, top: float) -> Picture:
         ValueError: shapes differ, or ``top`` is not positive.
     """
     if image.shape != difference.shape:
-        raise ValueError(
-            f"an image {image.shape} and a difference map {difference.shape} must have one shape"
-        )
+        raise ValueError(f"an image {image.shape} and a difference map {difference.shape} must have one shape")
     if not top > 0:
         raise ValueError(f"the top of the colour scale is {top}; give a positive difference")
     strength = np.clip(difference / top, 0, 1)
@@ -81,9 +80,7 @@ def outline(picture: Picture, lesion: Booleans) -> Picture:
     """The panel with a cyan line just outside a lesion mask (H, W), so that the lesion stays visible."""
     if lesion.shape != picture.shape[:2]:
         raise ValueError(f"a lesion mask {lesion.shape} and a picture {picture.shape} must have one shape")
-    edge = (
-        binary_dilation(lesion, np.ones((3, 3)), iterations=max(1, round(max(lesion.shape) / 256))) & ~lesion
-    )
+    edge = binary_dilation(lesion, np.ones((3, 3)), iterations=max(1, round(max(lesion.shape) / 256))) & ~lesion
     outlined = picture.copy()
     outlined[edge] = LESION_COLOUR
     return outlined
@@ -133,9 +130,7 @@ def roc_figure(scores: Floats, labels: Booleans, points: Mapping[str, Rates], th
     curve = roc(scores, labels)
     axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
     axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, linewidth=2)
-    axes.fill_between(
-        curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, alpha=0.1, linewidth=0
-    )
+    axes.fill_between(curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, alpha=0.1, linewidth=0)
     for (name, rates), marker in zip(points.items(), "osD^", strict=False):
         axes.plot(
             1 - rates.specificity,
@@ -191,9 +186,7 @@ def histogram_figure(
     return _render(figure)
 
 
-def training_curve(
-    iterations: Sequence[int], series: Mapping[str, Sequence[float]], theme: Theme = LIGHT
-) -> bytes:
+def training_curve(iterations: Sequence[int], series: Mapping[str, Sequence[float]], theme: Theme = LIGHT) -> bytes:
     """Each series in a small chart of its own, because losses differ in scale; nan leaves a gap.
 
     Raises:
@@ -207,6 +200,8 @@ def training_curve(
         axes.plot(iterations, values, color=theme.healthy, linewidth=1.3)
         axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
         axes.tick_params(labelbottom=axes is rows[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k for 200,000: a phone has room for these
         axes.margins(x=0.01)
     rows[-1].set_xlabel("iteration", color=theme.ink)
     return _render(figure)

@@ -129,9 +129,7 @@ def inspect_cohort(
     if contact_sheet is not None:
         unreadable |= _draw_contact_sheet(cohort.name, probed, preprocessing, contact_sheet)
     splits = tuple(
-        _summarise(
-            split, cohort.split(split), [entry for entry in probed if entry.image.split is split], unreadable
-        )
+        _summarise(split, cohort.split(split), [entry for entry in probed if entry.image.split is split], unreadable)
         for split in Split
         if cohort.split(split)
     )
@@ -178,9 +176,7 @@ def _summarise(
         bit_depths=Counter(info.bit_depth for _, info in probed),
         channels=Counter(info.channels for _, info in probed),
         sources=Counter(_source(image) for image in images),
-        copies=tuple(
-            tuple(image.path for image in group) for group in same_bytes([image for image, _ in probed])
-        ),
+        copies=tuple(tuple(image.path for image in group) for group in same_bytes([image for image, _ in probed])),
         unreadable={image.path: unreadable[image.path] for image in images if image.path in unreadable},
     )
 
@@ -337,9 +333,7 @@ def _shortcut_warnings(shortcuts: Sequence[Shortcut], splits: Mapping[Split, Spl
     for feature in dict.fromkeys(shortcut.feature for shortcut in shortcuts):
         strong = [s for s in shortcuts if s.feature == feature and s.auc > SUSPICIOUS_AUC]
         if strong:
-            where = ", ".join(
-                f"{s.groups} AUC {s.auc:.2f} ({s.sides[0]} and {s.sides[1]} images)" for s in strong
-            )
+            where = ", ".join(f"{s.groups} AUC {s.auc:.2f} ({s.sides[0]} and {s.sides[1]} images)" for s in strong)
             yield f"{feature} alone gives much away: {where}; {_remedy(feature, splits)}"
 
 
@@ -349,11 +343,7 @@ def _remedy(feature: str, splits: Mapping[Split, SplitSummary]) -> str:
             "a detector may learn this instead of the disease, so choose images made the same "
             "way and report this AUC beside the detector's"
         )
-    only = (
-        set(splits[Split.MIXED].sources) - set(splits[Split.HEALTHY].sources)
-        if Split.MIXED in splits
-        else set()
-    )
+    only = set(splits[Split.MIXED].sources) - set(splits[Split.HEALTHY].sources) if Split.MIXED in splits else set()
     named = f" (only in the mixed set: {few(sorted(only))})" if only else ""
     return f"use the same sources in both training sets{named}, or report results within each source"
 
@@ -472,9 +462,7 @@ def _draw_contact_sheet(
         figure.savefig(temporary, format="png")
     return {
         entry.image.path: tile
-        for entry, tile in zip(
-            (e for row in picks for e in row), (t for row in tiles for t in row), strict=True
-        )
+        for entry, tile in zip((e for row in picks for e in row), (t for row in tiles for t in row), strict=True)
         if isinstance(tile, str)
     }
 
@@ -487,9 +475,7 @@ class _Sheet:
     width: float
     height: float
 
-    def text(
-        self, x: float, y: float, text: str, size: float, color: str = "black", bold: bool = False
-    ) -> None:
+    def text(self, x: float, y: float, text: str, size: float, color: str = "black", bold: bool = False) -> None:
         self.figure.text(
             x / self.width,
             1 - y / self.height,

@@ -295,9 +295,7 @@ def measure(
     """
     return Performance(
         auc=auc(scores, labels),
-        auc_interval=bootstrap_interval(
-            auc, scores, labels, patients, generator=generator, resamples=resamples
-        ),
+        auc_interval=bootstrap_interval(auc, scores, labels, patients, generator=generator, resamples=resamples),
         auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients),
         paper_rates=rates_at(scores, labels, threshold_equal_rates(scores, labels)),
         honest_rates=None if honest_threshold is None else rates_at(scores, labels, honest_threshold),
@@ -323,9 +321,7 @@ class _Resampler:
         drawn = generator.integers(len(self.sizes), size=len(self.sizes))
         sizes = self.sizes[drawn]
         before = np.cumsum(sizes) - sizes
-        chosen: NDArray[np.int64] = self.order[
-            np.arange(sizes.sum()) + np.repeat(self.starts[drawn] - before, sizes)
-        ]
+        chosen: NDArray[np.int64] = self.order[np.arange(sizes.sum()) + np.repeat(self.starts[drawn] - before, sizes)]
         return chosen
 
 
@@ -389,7 +385,5 @@ def _both_classes(scores: Floats, labels: Booleans) -> tuple[NDArray[np.float64]
     values, truth = _checked(scores, labels)
     diseased = int(truth.sum())
     if diseased in (0, len(truth)):
-        raise ValueError(
-            f"{diseased} diseased and {len(truth) - diseased} healthy images; both classes are needed"
-        )
+        raise ValueError(f"{diseased} diseased and {len(truth) - diseased} healthy images; both classes are needed")
     return values, truth

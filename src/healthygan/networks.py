@@ -3,6 +3,7 @@
 Neither network keeps running statistics, so ``train()`` and ``eval()`` give the same output.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -84,8 +85,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [channels, *(width * 2**i for i in range(blocks))]
         self.strided = nn.ModuleList(
-            nn.Conv2d(narrow, wide, 4, stride=2, padding=1)
-            for narrow, wide in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(narrow, wide, 4, stride=2, padding=1) for narrow, wide in pairwise(widths)
         )
         self.score = nn.Conv2d(widths[-1], 1, 3, padding=1, bias=False)
 

@@ -67,9 +67,7 @@ def _lines(title: str, total: int, done: int) -> Iterator[Advance]:
         if now - printed >= SECONDS_BETWEEN_LINES:
             printed = now
             left = (now - start) / max(finished - done, 1) * (total - finished)
-            print(
-                f"{title}: {finished}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True
-            )
+            print(f"{title}: {finished}/{total}, {left:.0f} s left {note}".rstrip(), file=sys.stderr, flush=True)
 
     yield advance
     if finished > done:

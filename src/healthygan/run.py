@@ -115,7 +115,5 @@ def load_tensors(path: Path) -> dict[str, Any]:
             f"{path}: damaged, or not a file of weights; nothing in it was run; copy it again or train anew"
         ) from error
     if not isinstance(state, dict):
-        raise InputError(
-            f"{path}: holds a {type(state).__name__}, not named weights; copy it again or train anew"
-        )
+        raise InputError(f"{path}: holds a {type(state).__name__}, not named weights; copy it again or train anew")
     return state

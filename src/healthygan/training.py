@@ -39,12 +39,8 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: int = Field(400_000, ge=1, description="critic steps, as the paper counts")
-    decay_iterations: int = Field(
-        100_000, ge=0, description="last iterations, over which the rate falls to 0"
-    )
-    batch_size: int = Field(
-        16, ge=1, description="images of each set an iteration, over all devices together"
-    )
+    decay_iterations: int = Field(100_000, ge=0, description="last iterations, over which the rate falls to 0")
+    batch_size: int = Field(16, ge=1, description="images of each set an iteration, over all devices together")
     flip: bool = Field(True, description="random left-right flips")
     seed: int = Field(0, ge=0, description="of first weights, batches, flips and the penalty's mixing")
     precision: Literal["32", "bf16"] = Field("32", description="bf16 keeps the weights in 32 bits")
@@ -52,9 +48,7 @@ class TrainingConfig(BaseModel):
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
-    checkpoint_every: int = Field(
-        10_000, ge=1, description="iterations between two checkpoints and candidates"
-    )
+    checkpoint_every: int = Field(10_000, ge=1, description="iterations between two checkpoints and candidates")
 
 
 class Stopped(Exception):
@@ -132,13 +126,11 @@ class Batches:
     ) -> None:
         if settings.batch_size % ranks:
             raise InputError(
-                f"training.batch_size: {settings.batch_size} cannot be shared by {ranks} devices; "
-                "choose a multiple"
+                f"training.batch_size: {settings.batch_size} cannot be shared by {ranks} devices; choose a multiple"
             )
         self.stores = {"mixed": mixed, "healthy": healthy}
         self.orders = {
-            name: Order(len(store), settings.seed, number)
-            for number, (name, store) in enumerate(self.stores.items())
+            name: Order(len(store), settings.seed, number) for number, (name, store) in enumerate(self.stores.items())
         }
         self.settings = settings
         size = settings.batch_size // ranks
@@ -189,11 +181,7 @@ class FiniteWatch:
             InputError: names the iteration and the last good checkpoint.
         """
         if first := int(self.first):
-            kept = (
-                f"the last good checkpoint is {run.checkpoint} (iteration {saved})"
-                if saved
-                else "none was saved"
-            )
+            kept = f"the last good checkpoint is {run.checkpoint} (iteration {saved})" if saved else "none was saved"
             raise InputError(
                 f"{run.path}: a loss stopped being finite at iteration {first}; {kept}; "
                 "lower detector.learning_rate or use training.precision=32"
@@ -239,8 +227,7 @@ class Training:
                 advance(note=note)
                 if stop and iteration < self.settings.iterations:
                     raise Stopped(
-                        f"stopped after iteration {iteration}; go on with: "
-                        f"healthygan train --resume {self.folder.path}"
+                        f"stopped after iteration {iteration}; go on with: healthygan train --resume {self.folder.path}"
                     )
 
     def _iterate(self, recipe: Recipe, iteration: int, batch: Batch) -> dict[str, Tensor]:
@@ -259,9 +246,7 @@ class Training:
         """Whether any device was asked to stop: all must stop at the same iteration."""
         if self.fabric.world_size == 1:
             return asked
-        together = self.fabric.all_reduce(
-            torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum"
-        )
+        together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
         return bool(torch.as_tensor(together) > 0)
 
     def _restore(self, recipe: Recipe) -> int:
@@ -286,9 +271,7 @@ class Training:
             state: dict[str, Any] = {
                 "iteration": iteration,
                 "modules": {name: module.state_dict() for name, module in recipe.modules().items()},
-                "optimisers": {
-                    name: optimiser.state_dict() for name, optimiser in recipe.optimisers().items()
-                },
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in recipe.optimisers().items()},
                 "random": torch.get_rng_state(),
             }
             self.folder.save_checkpoint(state)

@@ -26,13 +26,13 @@ class TrainingLog:
         self._run = run
         self._enabled = enabled
         self._fields: list[str] = _cut(run, done) if enabled else []
-        self._events = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1) if enabled else None  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1) if enabled else None
 
     def write(self, iteration: int, values: dict[str, float]) -> str:
         """Log one line of named values; gives a short text of the main ones for the progress bar."""
         if self._events is not None:
             for name, value in values.items():
-                self._events.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
+                self._events.add_scalar(name, value, iteration)
             self._append({"iteration": iteration, **values})
         return " ".join(f"{name} {value:.3f}" for name, value in list(values.items())[:4])
 
@@ -41,7 +41,7 @@ class TrainingLog:
         if self._events is not None:
             with atomic_path(self._run.samples / f"iteration_{iteration:08d}.png") as temporary:
                 Image.fromarray(grid).save(temporary)
-            self._events.add_image("samples", grid, iteration, dataformats="HWC")  # type: ignore[no-untyped-call]
+            self._events.add_image("samples", grid, iteration, dataformats="HWC")
 
     def _append(self, row: dict[str, float]) -> None:
         # A line holds the fields of the first: the columns never move.
@@ -60,7 +60,7 @@ class TrainingLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._events is not None:
-            self._events.close()  # type: ignore[no-untyped-call]
+            self._events.close()
 
 
 def _cut(run: Run, done: int) -> list[str]:

@@ -119,9 +119,7 @@ def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], t
     validation = tuple(image for image in cohort.split(Split.VALIDATION) if image.label is Label.HEALTHY)
     if validation or not config.selection.holdout:
         return healthy, validation
-    wanted = max(
-        round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity)
-    )
+    wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
     wanted = min(wanted, len(healthy) // 2)
     patients = sorted({_patient(image) for image in healthy})
     chosen: set[str] = set()
@@ -164,9 +162,7 @@ def choose(
     )
 
 
-def _best_candidate(
-    candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort
-) -> tuple[int, str]:
+def _best_candidate(candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort) -> tuple[int, str]:
     labelled = [image for image in cohort.split(Split.VALIDATION) if image.label is not None]
     labels = {image.label for image in labelled}
     if config.selection.rule == "last" or len(labels) < 2:
@@ -176,16 +172,12 @@ def _best_candidate(
     found: dict[int, float] = {}
     for iteration, path in candidates.items():
         detector.load_weights(load_tensors(path))
-        found[iteration] = metrics.auc(
-            scores(detector, store, f"validation, iteration {iteration}"), diseased
-        )
+        found[iteration] = metrics.auc(scores(detector, store, f"validation, iteration {iteration}"), diseased)
     best = max(found, key=lambda iteration: (found[iteration], iteration))
     return best, f"highest AUC on the validation labels ({found[best]:.3f}) of {len(found)} candidates"
 
 
-def _threshold(
-    detector: Detector, config: Config, reference: Sequence[CohortImage]
-) -> tuple[float | None, str]:
+def _threshold(detector: Detector, config: Config, reference: Sequence[CohortImage]) -> tuple[float | None, str]:
     specificity = config.selection.specificity
     if not reference:
         return None, "none: no healthy images were held out (selection.holdout=0)"
@@ -206,9 +198,7 @@ def _patient(image: CohortImage) -> str:
 
 
 def _store(images: Sequence[CohortImage], config: Config, title: str, strict: bool) -> ImageStore:
-    return ImageStore.build(
-        [image.path for image in images], config.preprocessing, strict=strict, title=title
-    )
+    return ImageStore.build([image.path for image in images], config.preprocessing, strict=strict, title=title)
 
 
 def _check_folder(run: Run, config: Config) -> None:
@@ -227,7 +217,5 @@ def _check_data(run: Run, healthy: ImageStore, mixed: ImageStore) -> None:
     """The images of a run may not change while it is stopped."""
     keys = {"healthy": healthy.key, "mixed": mixed.key}
     if run.data.exists() and json.loads(run.data.read_text(encoding="utf-8")) != keys:
-        raise InputError(
-            f"{run.path}: its images changed since it was started; train anew with another --run"
-        )
+        raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
     write_json(run.data, keys)

@@ -212,9 +212,7 @@ def test_linked_folders_are_followed_once(small: Path, tmp_path_factory: pytest.
 def test_diseased_subfolder_of_the_healthy_folder_is_refused(small: Path) -> None:
     png(small / "healthy/diseased/x.png")
 
-    with pytest.raises(
-        InputError, match=r"diseased/x\.png: is labelled diseased but stands in the healthy split"
-    ):
+    with pytest.raises(InputError, match=r"diseased/x\.png: is labelled diseased but stands in the healthy split"):
         Cohort.from_folders(small / "healthy", small / "mixed")
 
 
@@ -284,9 +282,7 @@ def test_whatever_is_no_cohort_is_refused_with_the_three_ways(small: Path) -> No
 
 def test_written_manifest_reads_back_as_the_same_cohort(tmp_path: Path) -> None:
     images = (
-        CohortImage(
-            tmp_path / "in/a, 1.png", Split.TEST, Label.DISEASED, "p,1", 'the "north"', tmp_path / "m.png"
-        ),
+        CohortImage(tmp_path / "in/a, 1.png", Split.TEST, Label.DISEASED, "p,1", 'the "north"', tmp_path / "m.png"),
         CohortImage(tmp_path / " spaced .png", Split.HEALTHY, Label.HEALTHY),
         CohortImage(Path("/outside/ü.png"), Split.MIXED),
     )
@@ -351,8 +347,7 @@ def test_patient_in_two_splits_is_refused_with_both_names(small: Path) -> None:
 
     message = str(caught.value)
     assert (
-        f"1 patient(s) in two splits: 'p1' ({small}/healthy/a.png in healthy, {small}/mixed/d.png in mixed)"
-        in message
+        f"1 patient(s) in two splits: 'p1' ({small}/healthy/a.png in healthy, {small}/mixed/d.png in mixed)" in message
     )
 
 
@@ -372,9 +367,7 @@ def test_copies_within_a_split_are_grouped_but_not_refused(small: Path) -> None:
 
     verify(cohort)
 
-    assert [[image.path.name for image in group] for group in same_bytes(cohort.images)] == [
-        ["copy.png", "d.png"]
-    ]
+    assert [[image.path.name for image in group] for group in same_bytes(cohort.images)] == [["copy.png", "d.png"]]
 
 
 def test_empty_files_do_not_count_as_copies(small: Path) -> None:
@@ -384,9 +377,7 @@ def test_empty_files_do_not_count_as_copies(small: Path) -> None:
     verify(load_cohort(small))
 
 
-def test_only_files_equal_in_size_and_beginning_are_read_whole(
-    small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_files_equal_in_size_and_beginning_are_read_whole(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     beginning = bytes(cohort_module.BEGINNING_BYTES)
     for name, content in {
         "healthy/1.png": beginning + b"1",
@@ -397,9 +388,7 @@ def test_only_files_equal_in_size_and_beginning_are_read_whole(
         (small / name).write_bytes(content)
     read: list[str] = []
     content_hash = cohort_module.content_hash
-    monkeypatch.setattr(
-        cohort_module, "content_hash", lambda path: (read.append(path.name), content_hash(path))[1]
-    )
+    monkeypatch.setattr(cohort_module, "content_hash", lambda path: (read.append(path.name), content_hash(path))[1])
 
     assert same_bytes(load_cohort(small).images) == []
     assert sorted(read) == ["1.png", "2.png"]

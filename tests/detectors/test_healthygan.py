@@ -87,9 +87,7 @@ def test_the_averaged_generator_lies_between_old_and_new_weights():
     recipe = recipe_of(ema_decay=0.5)
     before = weights_of(recipe.generator)
     recipe.step(2, batch_of())
-    for old, new, average in zip(
-        before, recipe.generator.parameters(), recipe.averaged.parameters(), strict=True
-    ):
+    for old, new, average in zip(before, recipe.generator.parameters(), recipe.averaged.parameters(), strict=True):
         decay = 2 / 11  # the first update's, (1 + 1) / (10 + 1)
         torch.testing.assert_close(average, decay * old + (1 - decay) * new)
 

@@ -183,9 +183,7 @@ def _mediastinum(frame: Frame, generator: Generator, base: float) -> tuple[Field
     heart = heart * (1 - 0.9 * rise(y - base + 0.14, 0.2))
     knob = ellipse(frame, draw(0.05, 0.08), draw(-0.36, -0.26), draw(0.09, 0.13), 0.11)
     middle = draw(0.09, 0.13) + 0.05 * np.clip(y, 0, 1)
-    column = (
-        rise(middle - np.abs(x - 0.01), 0.07) * rise(y + 0.8, 0.6) * (1 - 0.5 * rise(y - base + 0.1, 0.3))
-    )
+    column = rise(middle - np.abs(x - 0.01), 0.07) * rise(y + 0.8, 0.6) * (1 - 0.5 * rise(y - base + 0.1, 0.3))
     body = 0.75 + 0.25 * np.sqrt(np.maximum(ventricle, 0))
     dense = 1 - (1 - 0.75 * heart * body) * (1 - 0.4 * rise(knob, 0.3)) * (1 - 0.5 * column)
     disc = np.cos(2 * np.pi * (y * (1 - 0.15 * y) / draw(0.115, 0.135) + draw()))
@@ -245,18 +243,14 @@ def _vessels(frame: Frame, generator: Generator) -> Field:
         fork = generator.uniform(0.2, 0.55, len(x))
         x, y, sign = np.tile(x + across, 2), np.tile(y + down, 2), np.tile(sign, 2)
         direction = np.concatenate([bend - fork, bend + fork])
-    hila = np.maximum(
-        ellipse(frame, -0.17, -0.05, 0.1, 0.17, -0.3), ellipse(frame, 0.17, -0.1, 0.1, 0.17, 0.3)
-    )
+    hila = np.maximum(ellipse(frame, -0.17, -0.05, 0.1, 0.17, -0.3), ellipse(frame, 0.17, -0.1, 0.1, 0.17, 0.3))
     return np.asarray(total + 0.3 * np.maximum(hila, 0))
 
 
 def _lines(frame: Frame, x: Field, y: Field, across: Field, down: Field, width: float) -> Field:
     """Straight lines of about unit height and the given half width, drawn as rows of blurred points."""
     steps = np.linspace(0, 1, 40)[:, None]
-    row, column = (
-        np.rint(part).astype(np.int64) for part in frame.pixels(x + steps * across, y + steps * down)
-    )
+    row, column = (np.rint(part).astype(np.int64) for part in frame.pixels(x + steps * across, y + steps * down))
     seen = (row >= 0) & (row < frame.side) & (column >= 0) & (column < frame.side)
     spacing = np.sqrt(across**2 + down**2) * frame.scale * frame.side / 2 / len(steps)
     weight = np.broadcast_to(spacing, row.shape)[seen]
@@ -344,9 +338,7 @@ def _deep(frame: Frame, generator: Generator, level: float) -> tuple[Field, Fiel
         curve = 0.05 + 0.015 * size + np.where(y < 0, 0.9, 0.9 + 0.8 * low) * spread * y * y
         swell = width * (1 + 0.35 * np.cos(9 * y))
         beyond = np.maximum(np.abs(y) - half, 0)
-        ventricles = np.maximum(
-            ventricles, rise(swell - np.sqrt((x - curve) ** 2 + beyond**2), 0.025) * shown
-        )
+        ventricles = np.maximum(ventricles, rise(swell - np.sqrt((x - curve) ** 2 + beyond**2), 0.025) * shown)
         lobes = (
             ellipse(frame, sign * 0.1, 0.09, 0.085, 0.13, sign * 0.35),
             ellipse(frame, sign * 0.25 * spread, -0.04, 0.055, 0.17, -sign * 0.25),

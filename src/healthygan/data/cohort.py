@@ -173,9 +173,7 @@ def load_cohort(
     """
     if location is None:
         if healthy is None or mixed is None:
-            missing = " and ".join(
-                f"--{n}" for n, folder in (("healthy", healthy), ("mixed", mixed)) if folder is None
-            )
+            missing = " and ".join(f"--{n}" for n, folder in (("healthy", healthy), ("mixed", mixed)) if folder is None)
             raise InputError(f"{missing} not given; {_ways()}")
         return Cohort.from_folders(healthy, mixed, validation, test)
     if any(folder is not None for folder in (healthy, mixed, validation, test)):
@@ -188,8 +186,7 @@ def load_cohort(
         return Cohort.from_manifest(location / MANIFEST_NAME)
     if all((location / split).is_dir() for split in (Split.HEALTHY, Split.MIXED)):
         validation, test = (
-            location / split if (location / split).is_dir() else None
-            for split in (Split.VALIDATION, Split.TEST)
+            location / split if (location / split).is_dir() else None for split in (Split.VALIDATION, Split.TEST)
         )
         return Cohort.from_folders(location / Split.HEALTHY, location / Split.MIXED, validation, test)
     raise InputError(f"{location}: holds no cohort; {_ways()}")
@@ -325,9 +322,7 @@ def _manifest_images(path: Path) -> Iterator[CohortImage]:
         try:
             image = _manifest_image(cells, path.parent)
             if image.path in line_of:
-                raise InputError(
-                    f"{image.path} is listed before, in line {line_of[image.path]}; remove one row"
-                )
+                raise InputError(f"{image.path} is listed before, in line {line_of[image.path]}; remove one row")
         except InputError as error:
             raise InputError(f"{path}, line {line}: {error}") from error
         line_of[image.path] = line
@@ -367,18 +362,14 @@ def _manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 )
             yield reader.line_num, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise InputError(
-            f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line"
-        ) from error
+        raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
 
 
 def _manifest_text(path: Path) -> str:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}); give a manifest in CSV format"
-        ) from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a manifest in CSV format") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8 text (byte {error.start}); save it as 'CSV UTF-8'") from error
     if "\0" in text:
@@ -389,9 +380,7 @@ def _manifest_text(path: Path) -> str:
 def _check_header(path: Path, header: Sequence[str]) -> None:
     where = f"{path}, line 1"
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
-        raise InputError(
-            f"{where}: the columns are not separated by commas; save the file as comma-separated CSV"
-        )
+        raise InputError(f"{where}: the columns are not separated by commas; save the file as comma-separated CSV")
     for column in REQUIRED_COLUMNS:
         if column not in header:
             found = ", ".join(header) or "nothing"
@@ -422,9 +411,7 @@ def _hint(wanted: str, candidates: Sequence[str]) -> str:
 def _folder_images(folder: Path, split: Split) -> list[CohortImage]:
     paths = sorted(path for path in _walk(folder) if is_image_name(path))
     if not paths:
-        raise InputError(
-            f"{folder}: holds no image file; put the {split} images there or leave the folder out"
-        )
+        raise InputError(f"{folder}: holds no image file; put the {split} images there or leave the folder out")
     return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in paths]
 
 

@@ -146,9 +146,7 @@ def _site(frame: Frame, within: Field, generator: Generator) -> tuple[float, flo
     return float(frame.x.flat[chosen]), float(frame.y.flat[chosen])
 
 
-def _blob(
-    frame: Frame, generator: Generator, centre: tuple[float, float], radius: float, lumps: float
-) -> Field:
+def _blob(frame: Frame, generator: Generator, centre: tuple[float, float], radius: float, lumps: float) -> Field:
     """1 at the centre, 0 on an outline that strays from the ellipse by a share of ``lumps``."""
     stretch, angle = generator.uniform(0.8, 1.25), generator.uniform(0, np.pi)
     shape = ellipse(frame, *centre, radius * stretch, radius / stretch, angle)

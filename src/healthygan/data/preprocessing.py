@@ -15,6 +15,7 @@ from healthygan.data.readers import DecodedImage, ReaderOptions
 FORMAT_VERSION = 1
 """Raised when the same settings would give other pixels, so that old stores are not reused."""
 WHITE = 65535
+SMALLEST_SPAN = 1e-30
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, Rec. ITU-R BT.601."""
 
@@ -43,7 +44,7 @@ class Preprocessing(BaseModel):
 
         Scaled in 32-bit floating point before the resize, so that 16 bits of depth survive until here.
         """
-        span = max(image.high - image.low, np.finfo(np.float32).tiny)
+        span = max(image.high - image.low, SMALLEST_SPAN)
         pixels = (image.pixels.astype(np.float32) - np.float32(image.low)) / np.float32(span)
         planes = torch.from_numpy(np.ascontiguousarray(self._channels(pixels.clip(0, 1))))
         resized = self._geometry(planes).clamp(0, 1)

@@ -26,13 +26,9 @@ class HealthyGANConfig(BaseModel):
     name: Literal["healthygan"] = "healthygan"
     width: int = Field(64, ge=1, description="channels of the first convolution of either network")
     generator_blocks: int = Field(6, ge=0, description="residual blocks")
-    discriminator_blocks: int = Field(
-        6, ge=1, description="strided convolutions, each of which halves the image"
-    )
+    discriminator_blocks: int = Field(6, ge=1, description="strided convolutions, each of which halves the image")
     learning_rate: float = Field(1e-4, gt=0, description="Adam, both networks")
-    betas: tuple[float, float] = Field(
-        (0.5, 0.999), description="Adam's averaging of gradients and their squares"
-    )
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Adam's averaging of gradients and their squares")
     generator_every: int = Field(2, ge=1, description="critic steps for each generator step")
     gradient_penalty: float = Field(10.0, ge=0, description="lambda_gp, equation 3")
     identity: float = Field(1.0, ge=0, description="lambda_id, equation 9")
@@ -134,9 +130,7 @@ class HealthyGANRecipe(Recipe):
         """A's and B's translations in one pass: instance norm keeps the images of a batch apart."""
         intermediate, mask = self._generator(torch.cat([batch.mixed, batch.healthy]))
         count = len(batch.mixed)
-        return Translation(intermediate[:count], mask[:count]), Translation(
-            intermediate[count:], mask[count:]
-        )
+        return Translation(intermediate[:count], mask[:count]), Translation(intermediate[count:], mask[count:])
 
     def _critic_step(self, batch: Batch, translation: Translation) -> dict[str, Tensor]:
         """Equation 3; the fakes come from A alone."""
@@ -163,12 +157,8 @@ class HealthyGANRecipe(Recipe):
         parts = {
             "adversarial": losses.adversarial_loss(scores[:count], scores[count:]),
             "identity": losses.identity_loss(batch.healthy, healthy.intermediate),
-            "reconstruction": losses.reconstruction_loss(
-                batch.mixed, losses.reconstructed(batch.mixed, *mixed)
-            ),
-            "focus": losses.focus_loss(
-                torch.cat([mixed.mask, healthy.mask]), config.focus_size, config.focus_zero_one
-            ),
+            "reconstruction": losses.reconstruction_loss(batch.mixed, losses.reconstructed(batch.mixed, *mixed)),
+            "focus": losses.focus_loss(torch.cat([mixed.mask, healthy.mask]), config.focus_size, config.focus_zero_one),
         }
         total = (
             parts["adversarial"]
@@ -201,9 +191,7 @@ class HealthyGANRecipe(Recipe):
 
 
 def _joined(first: Translation, second: Translation) -> Translation:
-    return Translation(
-        torch.cat([first.intermediate, second.intermediate]), torch.cat([first.mask, second.mask])
-    )
+    return Translation(torch.cat([first.intermediate, second.intermediate]), torch.cat([first.mask, second.mask]))
 
 
 @contextmanager
