@@ -1,4 +1,4 @@
-"""Whatever a person gives that cannot be used: one line that names it, exit code 2, nothing run, no traceback.
+"""Whatever a person gives that cannot be used: one line that names it, exit code 2, no traceback.
 
 Some broken files in a pile are no fault: the others are scored, and the broken ones counted and listed.
 """
@@ -211,7 +211,7 @@ def _broken_healthy_set(world: World) -> list[str]:
 
 def _strict(world: World) -> list[str]:
     broken = world.file("torn.png", _png(world)[:60])
-    rows = ["{%d},healthy,," % number for number in range(6)] + ["{%d},mixed,," % n for n in range(6, 12)]
+    rows = [f"{{{number}}},{'mixed' if number % 2 else 'healthy'},," for number in range(12)]
     return world.train(world.rows(*rows, f"{broken},mixed,,"), "--strict")
 
 
@@ -251,7 +251,7 @@ def _checkpoint_bomb(world: World) -> list[str]:
 
 def _candidate_bomb(world: World) -> list[str]:
     run = world.run()
-    torch.save(Bomb(world.marker), list(run.candidates().values())[0])
+    torch.save(Bomb(world.marker), next(iter(run.candidates().values())))
     return ["train", "--resume", str(run.path)]
 
 
@@ -283,6 +283,20 @@ def _model_of_another_size(world: World) -> list[str]:
     run = world.run()
     run.config.write_text(run.config.read_text().replace("width: 4", "width: 8"))
     return world.score(run=run)
+
+
+def _model_of_nan(world: World) -> Run:
+    run = world.run()
+    weights = torch.load(run.model, weights_only=True)
+    torch.save({name: torch.full_like(value, torch.nan) for name, value in weights.items()}, run.model)
+    return run
+
+
+def _partial_list_damaged(world: World) -> list[str]:
+    arguments = world.score()
+    assert main(arguments) == 0
+    world.file("out/scores.partial.csv", "a.png,0,0.5\nb.png,x,0.5\nc.png,0,0.5\n")
+    return arguments
 
 
 def _file_of_run(name: str, content: str) -> Callable[[World], list[str]]:
@@ -494,6 +508,8 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
     "model missing": (_model_gone, "model.pt: no such file", REFUSED),
     "model that is a list": (_model_is_a_list, "model.pt: holds a list", REFUSED),
     "model of another size": (_model_of_another_size, "model.pt: does not fit", REFUSED),
+    "model of NaN": (lambda w: w.score(run=_model_of_nan(w)), "the model is damaged", REFUSED),
+    "model of NaN, judged": (lambda w: w.evaluate(_model_of_nan(w)), "model.pt: gives scores", REFUSED),
     "decision cut off": (_file_of_run("decision.json", '{"iter'), "decision.json: damaged", REFUSED),
     "decision of other fields": (_file_of_run("decision.json", "{}"), "decision.json: damaged", REFUSED),
     "run's settings damaged": (_file_of_run("config.yaml", "a: ["), "config.yaml: not YAML", REFUSED),
@@ -512,6 +528,7 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
     "resuming and a new run": (_resume_with("--run", "x"), "--run: not together", REFUSED),
     "training nowhere": (lambda w: ["train", str(w.manifest)], "--run: missing", REFUSED),
     # Output and machine
+    "partial list damaged": (_partial_list_damaged, "scores.partial.csv: damaged", REFUSED),
     "output below a file": (_output_below_a_file, "cannot be written", REFUSED),
     "contact sheet below a file": (_inspect_below_a_file, "sheet.png: cannot be written", REFUSED),
     "output of another model": (_output_of_another_model, "out: holds scores of another model", REFUSED),

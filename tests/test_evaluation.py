@@ -1,6 +1,7 @@
 """Judging a run: numbers that scikit-learn confirms, a report, and what happens without labels."""
 
 import csv
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from healthygan import metrics
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
 from healthygan.evaluation import SOURCE_CONTROL, evaluate
@@ -21,6 +23,14 @@ Finished = tuple[Run, Cohort]
 def evaluated(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) -> tuple[Evaluation, Path]:
     output = tmp_path_factory.mktemp("evaluation")
     return evaluate(finished_run[0], None, output, device="cpu"), output
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No drawn report and few resamples: they take seconds, and other tests look at them."""
+    monkeypatch.setattr("healthygan.report.write_report", lambda *_: None)
+    measure = functools.partial(metrics.measure, resamples=5)
+    monkeypatch.setattr("healthygan.evaluation.metrics.measure", measure)
 
 
 def _rows(output: Path) -> list[dict[str, str]]:
@@ -107,6 +117,7 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
     assert {row["label"] for row in _rows(tmp_path / "out")} == {""}
 
 
+@pytest.mark.usefixtures("quick")
 def test_without_sources_there_is_no_source_control(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
@@ -127,6 +138,7 @@ def test_a_cohort_without_a_test_set_is_refused(finished_run: Finished, manifest
         evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_unreadable_test_image_is_left_out_and_named(finished_run: Finished, cohort_factory, tmp_path: Path) -> None:
     path = cohort_factory(tmp_path / "cohort", seed=5)
     torn = tmp_path / "cohort" / "test" / "healthy" / "test_healthy_00.png"
@@ -136,6 +148,7 @@ def test_an_unreadable_test_image_is_left_out_and_named(finished_run: Finished, 
     assert any("test_healthy_00.png" in warning for warning in found.cautions)
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_damaged_training_log_is_named(finished_run: Finished, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     shutil.copytree(finished_run[0].path, run.path)

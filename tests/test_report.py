@@ -227,9 +227,7 @@ def test_a_report_that_cannot_be_written_is_a_user_fault(tmp_path: Path, pile: E
 def test_cautions_follow_from_the_numbers(labelled: Evaluation) -> None:
     assert labelled.cautions == labelled.warnings
     assert labelled.performance is not None
-    chance = replace(
-        labelled.performance, auc=0.55, auc_interval=labelled.performance.auc_interval._replace(low=0.45)
-    )
+    chance = replace(labelled.performance, auc=0.55, auc_interval=labelled.performance.auc_interval._replace(low=0.45))
     doubtful = replace(labelled, warnings=(), performance=chance, honest_threshold=math.inf).cautions
     assert len(doubtful) == 3
     assert "not shown to beat chance" in doubtful[0]

@@ -51,9 +51,7 @@ def _expected(run: Run, paths: list[Path]) -> dict[str, float]:
     return found
 
 
-def test_the_list_is_the_detectors_scores_highest_first(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_the_list_is_the_detectors_scores_highest_first(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     run, _ = finished_run
     done = score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
     expected = _expected(run, sorted(pile.iterdir()))
@@ -68,9 +66,7 @@ def test_the_list_is_the_detectors_scores_highest_first(
     assert [int(row["rank"]) for row in rows] == list(range(1, 17))
 
 
-def test_flags_are_the_scores_at_or_above_the_threshold(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_flags_are_the_scores_at_or_above_the_threshold(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     shutil.copytree(finished_run[0].path, run.path)
     expected = _expected(run, sorted(pile.iterdir()))
@@ -116,9 +112,7 @@ def test_equal_images_share_the_better_rank(finished_run: Finished, pile: Path, 
     assert len({row["rank"] for row in rows if Path(row["path"]).name in (first.name, "copy.png")}) == 1
 
 
-def test_maps_are_the_difference_of_image_and_translation(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_maps_are_the_difference_of_image_and_translation(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     run, _ = finished_run
     score(run, [pile], tmp_path / "out", arrays=True, device="cpu")
     detector, config, _ = workflow.load(run, "cpu")
@@ -170,9 +164,7 @@ def test_without_maps_none_are_written(finished_run: Finished, pile: Path, tmp_p
     assert not (tmp_path / "out" / "maps").exists()
 
 
-def test_broken_files_are_listed_and_the_others_scored(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_broken_files_are_listed_and_the_others_scored(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     (pile / "torn.png").write_bytes(sorted(pile.iterdir())[0].read_bytes()[:60])
     (pile / "empty.dcm").touch()
     done = score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
@@ -182,9 +174,7 @@ def test_broken_files_are_listed_and_the_others_scored(
     assert len(listed) == 2 and "empty.dcm: empty file" in listed[0] and "torn.png" in listed[1]
 
 
-def test_a_pile_mended_since_leaves_no_old_list_of_failures(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_a_pile_mended_since_leaves_no_old_list_of_failures(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     (pile / "empty.png").touch()
     score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
     (pile / "empty.png").unlink()
@@ -265,9 +255,7 @@ def test_scores_do_not_depend_on_the_batch(
     assert found[0] == pytest.approx(found[2], abs=2e-6)
 
 
-def test_a_folder_of_another_models_scores_is_refused(
-    finished_run: Finished, pile: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_another_models_scores_is_refused(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
     other = Run(tmp_path / "other")
     shutil.copytree(finished_run[0].path, other.path)
     weights = torch.load(other.model, weights_only=True)

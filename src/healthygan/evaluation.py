@@ -46,6 +46,8 @@ def evaluate(
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
     found = workflow.scores(detector, store, "test set")
+    if not np.isfinite(found).all():
+        raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
     evaluation = _evaluation(run, config, decision, (own, cohort), detector, store, frames, found)
     _write_scores(output / "scores.csv", frames, store, found)
     write_json(output / "metrics.json", report.to_json(evaluation))

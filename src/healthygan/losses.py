@@ -41,7 +41,8 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     """
     between = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    penalty: Tensor = ((gradient.flatten(1).norm(dim=1) - 1) ** 2).mean()
+    return penalty
 
 
 def adversarial_loss(fake_mixed: Tensor, fake_healthy: Tensor) -> Tensor:

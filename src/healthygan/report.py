@@ -33,9 +33,7 @@ PAPER_COLUMN = "the paper's way"
 PAPER_NOTE = "threshold seen on the test labels; optimistic"
 HONEST_COLUMN = "honest"
 HONEST_NOTE = "threshold from healthy or validation data alone"
-DISCLAIMER = (
-    "HealthyGAN is research software. It is not a medical device and must not guide the care of a patient."
-)
+DISCLAIMER = "HealthyGAN is research software. It is not a medical device and must not guide the care of a patient."
 
 
 @dataclass(frozen=True)
@@ -193,30 +191,21 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
     found = []
     result = evaluation.performance
     if result is not None and result.auc_interval.low <= 0.5:
-        found.append(
-            "The AUC's interval reaches 0.5: on these images the detector is not shown to beat chance."
-        )
+        found.append("The AUC's interval reaches 0.5: on these images the detector is not shown to beat chance.")
     if result is not None:
         rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
     if evaluation.honest_threshold == math.inf:
-        found.append(
-            "Too few held-out healthy images to set an honest threshold: nothing is called diseased."
-        )
+        found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
     return found
 
 
 def _headline(evaluation: Evaluation) -> str:
     cautions = "".join(f"<li>{_safe(text)}</li>" for text in evaluation.cautions)
-    alert = (
-        f'<section class="alert"><h2>Before you read on</h2><ul>{cautions}</ul></section>\n'
-        if cautions
-        else ""
-    )
+    alert = f'<section class="alert"><h2>Before you read on</h2><ul>{cautions}</ul></section>\n' if cautions else ""
     facts, sentence = (_pile_headline if evaluation.performance is None else _test_headline)(evaluation)
     tiles = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>'
-        for name, value, note in facts
+        f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>' for name, value, note in facts
     )
     return (
         f'<header><p class="kicker">{_safe(evaluation.detector)} on {_safe(evaluation.cohort)}</p>'
@@ -276,8 +265,7 @@ def _metrics(evaluation: Evaluation) -> str:
         for name, paper, honest in _rate_rows(result)
     )
     areas = "".join(
-        f'<tr><th scope="row">{_safe(name)}</th><td>{value}</td></tr>'
-        for name, value in _auc_rows(evaluation, result)
+        f'<tr><th scope="row">{_safe(name)}</th><td>{value}</td></tr>' for name, value in _auc_rows(evaluation, result)
     )
     return _section(
         "metrics",
@@ -306,9 +294,7 @@ def _controls(evaluation: Evaluation) -> str:
         "Shallow controls",
         "<p>What a single plain number about each image achieves on the same test, whichever way round it "
         "works better. A detector is worth its difference to these.</p>"
-        + _table(
-            '<th></th><th>AUC</th><th class="bar"></th><th>detector is better by</th>', rows, "controls"
-        ),
+        + _table('<th></th><th>AUC</th><th class="bar"></th><th>detector is better by</th>', rows, "controls"),
     )
 
 
@@ -360,7 +346,7 @@ def _training(evaluation: Evaluation) -> str:
         return ""
     chart = _chart(
         "Training",
-        "As logged while training; no label was used.",
+        "As logged while training.",
         lambda theme: figures.training_curve(log.iterations, log.series, theme),
     )
     return _section("training", "Training", f'<div class="charts">{chart}</div>')
@@ -413,9 +399,7 @@ def _card(case: Case, evaluation: Evaluation, top: float) -> str:
     known = [part for part in (case.label, case.source and f"source {case.source}") if part]
     verdict = _verdict(case, evaluation.honest_threshold)
     badge = f'<span class="badge {verdict.replace(" ", "-")}">{verdict}</span>' if verdict else ""
-    facts = " · ".join(
-        [f"score {case.score:.4g}", f"rank {case.rank:,} of {len(evaluation.scores):,}", *known]
-    )
+    facts = " · ".join([f"score {case.score:.4g}", f"rank {case.rank:,} of {len(evaluation.scores):,}", *known])
     return (
         f'<article class="card"><h4><bdi>{_safe(case.name)}</bdi>{badge}</h4>'
         f"<p>{_safe(facts)}</p>{_panels(case, top)}</article>"
@@ -464,8 +448,7 @@ def _section(anchor: str, title: str, content: str) -> str:
 
 def _table(head: str, rows: str, style: str = "") -> str:
     return (
-        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Scoring a pile of images of any size: a ranked list and difference maps, in memory that does not grow with it."""
+"""Scoring a pile of images: a ranked list and difference maps, in memory that does not grow with the pile."""
 
 import csv
 import hashlib
@@ -62,8 +62,9 @@ def score(
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
-    Writes ``scores.csv`` (highest score first), ``failures.txt`` where files could not be read, and under ``maps/``
-    an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in [0, 1]).
+    Writes ``scores.csv`` (highest score first), ``failures.txt`` where files could not be read, and under
+    ``maps/`` an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in
+    [0, 1]).
 
     Args:
         images: files, folders, or manifests (.csv), which tell the patients too.
@@ -124,9 +125,7 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
         else:
             raise InputError(f"{place}: no such file or folder; correct the path")
     if not found:
-        raise InputError(
-            f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI"
-        )
+        raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
     return list(found), patients
 
 
@@ -161,12 +160,14 @@ def _decoded(
                     failures.append(Failure(first, str(error)))
 
 
-def _score(
-    detector: Detector, path: Path, frames: Frames, output: Path, options: _Options
-) -> list[tuple[int, float]]:
+def _score(detector: Detector, path: Path, frames: Frames, output: Path, options: _Options) -> list[tuple[int, float]]:
     x = to_tensor(np.stack([pixels for _, pixels in frames]))
     weight = next(iter(detector.weights().values()))
     found = detector.predict(x.to(weight.device))
+    if not found.score.isfinite().all():
+        raise InputError(
+            f"{path}: its score is not a finite number; the model is damaged: copy the run again or train anew"
+        )
     for number, (frame, _) in enumerate(frames):
         if found.difference is not None and (options.overlays or options.arrays):
             _write_maps(output / "maps" / f"{_map_name(path)}_{frame:04d}", x[number], found, number, options)
@@ -226,7 +227,11 @@ class _Partial:
         """Path, frame and score of each frame so far."""
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.reader(file):
-                yield row[0], int(row[1]), float(row[2])
+                try:
+                    path, frame, value = row
+                    yield path, int(frame), float(value)
+                except ValueError as error:
+                    raise InputError(f"{self.path}: damaged ({error}); remove it to score anew") from error
 
     def keep(self, path: Path, found: Sequence[tuple[int, float]]) -> None:
         """Append a file's scores."""
@@ -248,7 +253,10 @@ class _Partial:
 def _rank(
     partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None
 ) -> tuple[Path, int | None, int]:
-    """Write scores.csv, highest first; equal scores share the better rank. A patient's score is its images' mean."""
+    """Write scores.csv, highest first; equal scores share the better rank.
+
+    A patient's score is the mean of its images'.
+    """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)

@@ -25,9 +25,7 @@ def drawn(kind: Kind, seed: int, diseased: bool, size: int = 64) -> Phantom:
 
 
 def small_cohort(folder: Path, seed: int = 3, size: int = 32) -> Path:
-    return write_cohort(
-        folder, "chest", size, healthy=4, mixed=(3, 2), validation=(1, 2), test=(2, 3), seed=seed
-    )
+    return write_cohort(folder, "chest", size, healthy=4, mixed=(3, 2), validation=(1, 2), test=(2, 3), seed=seed)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -135,9 +133,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cohort]:
 def test_cohort_has_the_asked_numbers_in_each_split_and_stands_verification(cohort: Cohort) -> None:
     verify(cohort, Split)
     counts = {
-        (split, label): sum(image.label is label for image in cohort.split(split))
-        for split in Split
-        for label in Label
+        (split, label): sum(image.label is label for image in cohort.split(split)) for split in Split for label in Label
     }
 
     assert list(counts.values()) == [4, 0, 3, 2, 1, 2, 2, 3]

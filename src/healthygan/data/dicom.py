@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.pixels import apply_rescale, apply_voi_lut, convert_color_space, iter_pixels
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi
+from pydicom.pixels.utils import iter_pixels
 
 from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions
 from healthygan.errors import UnreadableImage
 
 MINIMUM_WINDOW = 1.0
-"""A window narrower than this shows nothing; the standard asks for at least 1."""
+"""A linear window narrower than this shows nothing; the standard asks for at least 1."""
+PIXEL_ELEMENTS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 class DicomReader:
@@ -24,7 +26,12 @@ class DicomReader:
         if "Rows" not in header or "Columns" not in header:
             raise UnreadableImage(f"{path}: a DICOM file without pixels (a report or a plan?); leave it out")
         frames = int(header.get("NumberOfFrames", 1) or 1)
-        channels = int(header.get("SamplesPerPixel", 1))
+        if not 0 < frames <= path.stat().st_size:
+            raise UnreadableImage(
+                f"{path}: {frames:,} frames by its header, which it has no room for; leave it out"
+            )
+        palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
+        channels = 3 if palette else int(header.get("SamplesPerPixel", 1))
         depth = int(header.get("BitsStored", 8))
         return ImageInfo(
             "DICOM", int(header.Rows), int(header.Columns), channels, depth, tuple(range(frames))
@@ -32,69 +39,69 @@ class DicomReader:
 
     def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
         """Frame by frame, decoding one at a time."""
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-        count = 0
-        for number, stored in enumerate(iter_pixels(path)):
-            count += 1
-            yield _shown(stored, header, options, number)
-        if not count:
+        dataset = pydicom.dcmread(path)
+        if not any(name in dataset for name in PIXEL_ELEMENTS):
             raise UnreadableImage(f"{path}: a DICOM file without pixels; leave it out")
+        for number, stored in enumerate(iter_pixels(dataset)):
+            yield _shown(stored, dataset, options, number)
 
 
 def _shown(
     stored: NDArray[np.generic], header: pydicom.Dataset, options: ReaderOptions, frame: int
 ) -> DecodedImage:
-    if stored.ndim == 3:
-        return _colour(stored, header, frame)
-    values = np.asarray(apply_rescale(stored, header)).astype(np.float32)
-    low, high = _full_range(header)
+    if header.PhotometricInterpretation == "PALETTE COLOR":
+        bits = int(header.RedPaletteColorLookupTableDescriptor[2])
+        return DecodedImage(np.asarray(apply_color_lut(stored, header))[..., :3], 0.0, _largest(bits), frame)
+    if stored.ndim == 3:  # ``iter_pixels`` has turned YBR into RGB
+        return DecodedImage(stored, 0.0, _largest(int(header.BitsStored)), frame)
+    values, low, high = _rescaled(stored, header)
     if options.dicom_range == "window":
-        values, low, high = _windowed(stored, values, header, (low, high))
+        values, low, high = _windowed(values, header, (low, high))
     if header.PhotometricInterpretation == "MONOCHROME1":
         values = (low + high) - values
-    return DecodedImage(values, low, high, frame)
+    return DecodedImage(values.astype(np.float32), low, high, frame)
 
 
-def _colour(stored: NDArray[np.generic], header: pydicom.Dataset, frame: int) -> DecodedImage:
-    """Three channels; ``iter_pixels`` has turned YBR into RGB."""
-    if header.PhotometricInterpretation == "PALETTE COLOR":
-        stored = np.asarray(convert_color_space(stored, "PALETTE COLOR", "RGB"))
-    return DecodedImage(stored, 0.0, float(2 ** int(header.BitsStored) - 1), frame)
+def _largest(bits: int) -> float:
+    return float(2**bits - 1)
 
 
-def _full_range(header: pydicom.Dataset) -> tuple[float, float]:
-    """What BitsStored can hold, after the modality rescale."""
+def _rescaled(
+    stored: NDArray[np.generic], header: pydicom.Dataset
+) -> tuple[NDArray[np.float64], float, float]:
+    """Values after the modality table or rescale, and the ends of what they can be."""
+    if header.get("ModalityLUTSequence"):
+        bits = int(header.ModalityLUTSequence[0].LUTDescriptor[2])
+        return np.asarray(apply_modality_lut(stored, header), dtype=np.float64), 0.0, _largest(bits)
+    slope = _first(header.get("RescaleSlope"))
+    slope, intercept = 1.0 if slope is None else slope, _first(header.get("RescaleIntercept")) or 0.0
+    values = stored.astype(np.float64) * slope + intercept
+    if "BitsStored" not in header or np.issubdtype(stored.dtype, np.floating):
+        return values, float(values.min()), float(values.max())
     bits = int(header.BitsStored)
     signed = int(header.get("PixelRepresentation", 0)) == 1
-    stored = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    slope, intercept = (
-        float(header.get("RescaleSlope", 1) or 1),
-        float(header.get("RescaleIntercept", 0) or 0),
-    )
-    ends = sorted(value * slope + intercept for value in stored)
-    return ends[0], ends[1]
+    ends = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = sorted(end * slope + intercept for end in ends)
+    return values, low, high
 
 
 def _windowed(
-    stored: NDArray[np.generic],
-    values: NDArray[np.float32],
-    header: pydicom.Dataset,
-    full: tuple[float, float],
-) -> tuple[NDArray[np.float32], float, float]:
-    """The first VOI lookup table or window in the file, else the full range."""
-    if "VOILUTSequence" in header:
-        table = header.VOILUTSequence[0]
-        looked_up = np.asarray(
-            apply_voi_lut(np.asarray(apply_rescale(stored, header)), header, prefer_lut=True)
-        )
-        return looked_up.astype(np.float32), 0.0, float(2 ** int(table.LUTDescriptor[2]) - 1)
+    values: NDArray[np.float64], header: pydicom.Dataset, full: tuple[float, float]
+) -> tuple[NDArray[np.float64], float, float]:
+    """The first VOI lookup table or window in the file, else the full range. A sigmoid counts as linear."""
+    if header.get("VOILUTSequence"):
+        bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
+        return np.asarray(apply_voi(values, header), dtype=np.float64), 0.0, _largest(bits)
     centre, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
-    if centre is None or width is None or width < MINIMUM_WINDOW:
+    exact = header.get("VOILUTFunction") == "LINEAR_EXACT"
+    if centre is None or width is None or width <= 0 or (not exact and width < MINIMUM_WINDOW):
         return values, *full
-    # DICOM PS3.3 C.11.2.1.2: the linear window's ends.
-    half = (width - 1) / 2
-    low, high = centre - 0.5 - half, centre - 0.5 + half
-    return values.clip(low, max(high, low + 1)), low, max(high, low + 1)
+    # DICOM PS3.3 C.11.2.1.2: the linear window's ends; C.11.2.1.3.2: the exact one's.
+    middle, half = (centre, width / 2) if exact else (centre - 0.5, (width - 1) / 2)
+    low, high = middle - half, middle + half
+    if high <= low:  # a width of 1 is a threshold
+        high = low + 1
+    return values.clip(low, high), low, high
 
 
 def _first(value: object) -> float | None:

@@ -3,20 +3,23 @@
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
-import nibabel
+import nibabel as untyped_nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions
 from healthygan.errors import UnreadableImage
 
+nibabel: Any = untyped_nibabel  # ships annotations for a few of its functions only
+
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}
 """Axis of a volume in RAS+ order along which the slices follow one another."""
-
-
 HEADER_BYTES = 352
+"""A header of 348 bytes, and 4 that tell of extensions."""
+LARGEST_OFFSET = 2**24
+"""Bytes before the voxels, beyond which no sensible extension reaches."""
 
 
 class NiftiReader:
@@ -40,7 +43,7 @@ class NiftiReader:
         finite = voxels[np.isfinite(voxels)]
         if not finite.size:
             raise UnreadableImage(f"{path}: no finite voxel; leave it out")
-        low, high = (float(end) for end in np.percentile(finite, options.percentiles))
+        low, high = (float(end) for end in np.percentile(finite, np.asarray(options.percentiles)))
         if high <= low:  # a small bright thing on an empty ground
             low, high = float(finite.min()), float(finite.max())
         axis = AXES[options.slice_axis]
@@ -50,10 +53,20 @@ class NiftiReader:
             yield DecodedImage(plane.T[::-1, ::-1], low, high, number)
 
 
-def _header(path: Path, options: ReaderOptions) -> nibabel.Nifti1Header:
+def _header(path: Path, options: ReaderOptions) -> Any:
     """The checked header of a single volume that is not too large."""
     with _opened(path) as file:
         header = nibabel.Nifti1Header(file.read(HEADER_BYTES)[:348])
+    if header["magic"].item() != b"n+1":
+        raise UnreadableImage(f"{path}: its voxels are in another file; convert both into one .nii file")
+    if header.get_data_dtype().kind not in "iuf":
+        raise UnreadableImage(
+            f"{path}: voxels of type {header.get_value_label('datatype')}; convert them to plain numbers"
+        )
+    if not HEADER_BYTES <= float(header["vox_offset"]) <= LARGEST_OFFSET:
+        raise UnreadableImage(
+            f"{path}: damaged (its voxels start at byte {header['vox_offset']}); copy it again or leave it out"
+        )
     shape = header.get_data_shape()
     if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
         raise UnreadableImage(
@@ -67,12 +80,12 @@ def _header(path: Path, options: ReaderOptions) -> nibabel.Nifti1Header:
     return header
 
 
-def _voxels(path: Path, header: nibabel.Nifti1Header) -> NDArray[np.float32]:
+def _voxels(path: Path, header: Any) -> NDArray[np.float32]:
     """The volume in RAS+ order. No more is unpacked than the header announces."""
     shape = header.get_data_shape()
     announced = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     with _opened(path) as file:
-        content = file.read(int(header.get_data_offset() or HEADER_BYTES) + announced)
+        content = file.read(int(header.get_data_offset()) + announced)
     volume = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_bytes(content))
     return np.asarray(volume.dataobj, dtype=np.float32).reshape(volume.shape[:3])
 
@@ -83,7 +96,7 @@ def _opened(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if zipped else path.open("rb")
 
 
-def _canonical_shape(header: nibabel.Nifti1Header) -> tuple[int, ...]:
+def _canonical_shape(header: Any) -> tuple[int, ...]:
     """Lengths along left-right, back-front and bottom-top."""
     axes = nibabel.io_orientation(header.get_best_affine())[:3, 0]
     shape = [0, 0, 0]
@@ -95,4 +108,5 @@ def _canonical_shape(header: nibabel.Nifti1Header) -> tuple[int, ...]:
 def _slices(length: int, options: ReaderOptions) -> tuple[int, ...]:
     """Numbers of the chosen slices; at least one."""
     first, last = (round(end * length) for end in options.slice_range)
+    first = min(first, length - 1)
     return tuple(range(first, max(last, first + 1), options.slice_step))

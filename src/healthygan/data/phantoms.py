@@ -220,18 +220,14 @@ def _generate(folder: Path, recipe: _Recipe) -> None:
             name = f"{number:05d}.png"
             generator = np.random.default_rng((recipe.seed, KINDS.index(recipe.kind), number))
             phantom = make_phantom(recipe.kind, recipe.size, generator, label is Label.DISEASED)
-            mask = (
-                folder / "masks" / name if phantom.kinds and split in (Split.VALIDATION, Split.TEST) else None
-            )
+            mask = folder / "masks" / name if phantom.kinds and split in (Split.VALIDATION, Split.TEST) else None
             _save(folder / "images" / name, np.rint(phantom.image * 255))
             if mask:
                 _save(mask, phantom.lesion * 255.0)
             if phantom.kinds:
                 table.writerow((f"images/{name}", " + ".join(phantom.kinds), f"{phantom.severity:.3f}"))
             patient = f"{recipe.kind}-{number:05d}"
-            images.append(
-                CohortImage(folder / "images" / name, split, label, patient, f"{recipe.kind} phantoms", mask)
-            )
+            images.append(CohortImage(folder / "images" / name, split, label, patient, f"{recipe.kind} phantoms", mask))
             advance()
     write_text(folder / LESIONS_NAME, lesions.getvalue())
     Cohort(folder.name, tuple(images)).write_manifest(folder / MANIFEST_NAME)

@@ -24,11 +24,15 @@ from healthygan.errors import UnreadableImage
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz"}
 )
-"""What a scan of a folder collects; files without a suffix count if they are DICOM."""
+"""What a scan of a folder collects; files without a suffix, or with a number for one, count if they are DICOM."""
 
 Image.MAX_IMAGE_PIXELS = None  # the limit below is the user's, and checked before decoding
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+# What the libraries remark on odd headers helps no user. Once for the process and not around each file:
+# files are read in threads, and Python's warning filters belong to all threads.
+for _library in ("tifffile", "pydicom", "nibabel"):
+    logging.getLogger(_library).setLevel(logging.CRITICAL)
+for _library in ("PIL", "pydicom", "nibabel"):
+    warnings.filterwarnings("ignore", module=rf"{_library}\b")
 
 
 class ReaderOptions(BaseModel):
@@ -61,6 +65,16 @@ class ReaderOptions(BaseModel):
 
 
 DEFAULTS = ReaderOptions()
+GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B")
+"""Pillow's modes of one channel."""
+PLAIN_PHOTOMETRICS = (
+    tifffile.PHOTOMETRIC.MINISWHITE,
+    tifffile.PHOTOMETRIC.MINISBLACK,
+    tifffile.PHOTOMETRIC.RGB,
+    tifffile.PHOTOMETRIC.PALETTE,
+)
+JPEG_IN_TIFF = (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
+"""Their decoder turns YCbCr into RGB."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +144,21 @@ def is_image_name(path: Path) -> bool:
     name = path.name.lower()
     if any(name.endswith(suffix) for suffix in IMAGE_SUFFIXES):
         return True
-    return not path.suffix and _start(path)[128:132] == b"DICM"
+    # Files named by their UID, 1.2.840.10008, only seem to have a suffix.
+    return (not path.suffix or path.suffix[1:].isdigit()) and _start(path)[128:132] == b"DICM"
 
 
 def value_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
-    """Black and white of plain images: what the integer type can hold; for floats the finite least and greatest."""
+    """Black and white of plain images.
+
+    0 and 255 or 65,535 for 8 and 16 bits; signed or wider numbers fill their type so rarely that it says nothing,
+    so for those and for floats the least and greatest finite value.
+    """
     if pixels.dtype == np.bool_:
         return 0.0, 1.0
-    if np.issubdtype(pixels.dtype, np.integer):
-        bounds = np.iinfo(pixels.dtype)
-        return float(max(bounds.min, 0)), float(bounds.max)
-    finite = pixels[np.isfinite(pixels)]
+    if pixels.dtype in (np.uint8, np.uint16):
+        return 0.0, float(2 ** (8 * pixels.dtype.itemsize) - 1)
+    finite = pixels[np.isfinite(pixels)].astype(np.float64)
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
 
 
@@ -184,13 +202,13 @@ def _check_size(path: Path, pixels: int, options: ReaderOptions) -> None:
 def _blaming(path: Path) -> Iterator[None]:
     """Whatever a library raises on a bad file becomes one line that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except UnreadableImage:
+        yield
+    except (UnreadableImage, MemoryError):
         raise
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path}: no such file; correct the path") from error
+    except IsADirectoryError as error:
+        raise UnreadableImage(f"{path}: a folder, not an image; give its files") from error
     except PermissionError as error:
         raise UnreadableImage(f"{path}: may not be read; change its permissions") from error
     except Exception as error:
@@ -205,70 +223,91 @@ class PlainReader:
         """The header, by Pillow."""
         try:
             with Image.open(path) as image:
-                depth = 16 if self._deep_colour(path) or image.mode.startswith(("I", "F")) else 8
-                channels = (
-                    1 if image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16") else 3
+                deep = self._deep_samples(path)
+                depth = 16 if deep or image.mode.startswith(("I", "F")) else 8
+                grey = deep <= 2 if deep else image.mode in GREY_MODES
+                return ImageInfo(
+                    str(image.format), image.height, image.width, 1 if grey else 3, depth, (0,)
                 )
-                return ImageInfo(str(image.format), image.height, image.width, channels, depth, (0,))
         except UnidentifiedImageError as error:
             raise UnreadableImage(f"{path}: damaged header; copy it again or leave it out") from error
 
     def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
         """The one frame."""
-        pixels = self._deep(path) if self._deep_colour(path) else self._shallow(path)
+        pixels = self._deep(path) if self._deep_samples(path) else self._shallow(path)
         low, high = (0.0, 65535.0) if pixels.dtype == np.int32 else value_range(pixels)
         yield DecodedImage(pixels, low, high)
 
-    def _deep_colour(self, path: Path) -> bool:
-        """A PNG of 16 bits with several channels, which Pillow would cut down to 8 bits."""
+    def _deep_samples(self, path: Path) -> int:
+        """Samples a pixel of a 16-bit PNG with several, which Pillow would cut down to 8 bits; else 0."""
         start = _start(path)
-        return start[:4] == b"\x89PNG" and start[24] == 16 and start[25] != 0
+        if start[:4] != b"\x89PNG" or start[24] != 16:
+            return 0
+        return {2: 3, 4: 2, 6: 4}.get(start[25], 0)
 
     def _deep(self, path: Path) -> NDArray[np.generic]:
         pixels = np.asarray(imagecodecs.png_decode(path.read_bytes()))
-        return pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] < 3 else pixels[..., :3]
+        return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
 
     def _shallow(self, path: Path) -> NDArray[np.generic]:
         with Image.open(path) as image:
             image.load()
             if image.mode in ("1", "LA"):
                 return np.asarray(image.convert("L"))
-            if image.mode in ("L", "I", "F") or image.mode.startswith("I;16"):
-                return np.asarray(image)
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image if image.mode in GREY_MODES else image.convert("RGB"))
 
 
 class TiffReader:
-    """TIFF with any compression; pages are frames."""
+    """TIFF with any compression, grey, RGB or palette; pages are frames."""
 
     def probe(self, path: Path, options: ReaderOptions) -> ImageInfo:
         """The first page's header and the number of pages."""
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0]
-            depth = page.bitspersample if isinstance(page.bitspersample, int) else max(page.bitspersample)
-            channels = (
-                3 if page.samplesperpixel >= 3 or page.photometric == tifffile.PHOTOMETRIC.PALETTE else 1
-            )
+            page = self._checked(path, file.pages[0], options)
+            colour = page.samplesperpixel >= 3 or page.photometric == tifffile.PHOTOMETRIC.PALETTE
             frames = tuple(range(len(file.pages)))
-            return ImageInfo("TIFF", page.imagelength, page.imagewidth, channels, depth, frames)
+            return ImageInfo(
+                "TIFF", page.imagelength, page.imagewidth, 3 if colour else 1, page.bitspersample, frames
+            )
 
     def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
         """Page by page."""
         with tifffile.TiffFile(path) as file:
             for number, page in enumerate(file.pages):
-                _check_size(path, page.imagelength * page.imagewidth, options)
-                pixels = self._pixels(page)
-                yield DecodedImage(pixels, *value_range(pixels), number)
+                yield self._decoded(self._checked(path, page, options), number)
 
-    def _pixels(self, page: tifffile.TiffPage) -> NDArray[np.generic]:
+    def _checked(
+        self, path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, options: ReaderOptions
+    ) -> tifffile.TiffPage:
+        """A page small and plain enough to decode."""
+        if not isinstance(page, tifffile.TiffPage):
+            page = page.aspage()
+        _check_size(path, page.imagelength * page.imagewidth, options)
+        if page.samplesperpixel > 4 or page.imagedepth != 1:
+            raise UnreadableImage(
+                f"{path}: {page.samplesperpixel} channels and {page.imagedepth} planes in a page; "
+                "convert it to grey or RGB pages"
+            )
+        ycbcr = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression in JPEG_IN_TIFF
+        if page.photometric not in PLAIN_PHOTOMETRICS and not ycbcr:
+            raise UnreadableImage(
+                f"{path}: colours are {getattr(page.photometric, 'name', page.photometric)}; "
+                "convert it to grey or RGB"
+            )
+        return page
+
+    def _decoded(self, page: tifffile.TiffPage, number: int) -> DecodedImage:
         pixels = np.asarray(page.asarray())
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
-            return np.moveaxis(np.asarray(page.colormap)[:, pixels], 0, 2)
+            colours = np.moveaxis(np.asarray(page.colormap)[:, pixels], 0, 2)
+            return DecodedImage(colours, *value_range(colours), number)
         if pixels.ndim == 3 and page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             pixels = np.moveaxis(pixels, 0, 2)
         if pixels.ndim == 3:
             pixels = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., 0]
+        low, high = value_range(pixels)
+        if pixels.dtype in (np.uint8, np.uint16):  # which may hold 4 or 12 bits
+            high = float(2**page.bitspersample - 1)
         if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-            low, high = value_range(pixels)
             pixels = np.asarray(low + high - pixels.astype(np.float64)).astype(pixels.dtype)
-        return pixels
+        return DecodedImage(pixels, low, high, number)
