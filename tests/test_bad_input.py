@@ -484,7 +484,7 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
     "unknown section": (_setting("trainig.seed=3"), "did you mean 'training'", REFUSED),
     "setting of a wrong type": (_setting("training.iterations=many"), "training.iterations='many'", REFUSED),
     "setting out of range": (_setting("training.batch_size=0"), "training.batch_size=0", REFUSED),
-    "setting without =": (_setting("training.seed"), "--set training.seed: no value", REFUSED),
+    "setting without =": (_setting("training.seed"), "--set training.seed: no name or no value", REFUSED),
     "size no multiple of 4": (_setting("preprocessing.size=18"), "not a multiple of 4", REFUSED),
     "slices that descend": (_setting("preprocessing.reader.slice_range=[0.7, 0.3]"), "must ascend", REFUSED),
     "section made a value": (_setting("training=3"), "training=3", REFUSED),
@@ -536,7 +536,7 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
     "disk full in between": (_disk_full_between, "No space left", REFUSED),
     "disk full in training": (_disk_full("replace", World.train), "No space left", REFUSED),
     "cache below a file": (_cache_below_a_file, "set HEALTHYGAN_CACHE", REFUSED),
-    "scoring without CUDA": (_score_without_cuda, "--device cuda: no CUDA device", REFUSED),
+    "scoring without CUDA": (_score_without_cuda, "--device cuda: there is no such device", REFUSED),
     "training without CUDA": (_train_without_cuda, "training.device=cuda", REFUSED),
 }
 

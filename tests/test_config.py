@@ -30,6 +30,10 @@ def test_any_field_can_be_set():
     assert config.preprocessing.reader.slice_axis == "coronal"
 
 
+def test_precision_may_be_given_as_a_number():
+    assert load_config("small", ["training.precision=32"]).training.precision == "32"
+
+
 def test_saved_settings_are_read_back_the_same(tmp_path):
     config = load_config("demo", ["training.seed=3"])
     config.save(tmp_path / "config.yaml")
@@ -46,9 +50,11 @@ def test_saved_settings_are_read_back_the_same(tmp_path):
         ("training.batch_size=0", "training.batch_size=0"),
         ("training.batch_size=many", "training.batch_size='many'"),
         ("preprocessing.size=30", "not a multiple of 4"),
-        ("training.seed", "no value"),
+        ("training.seed", "no name or no value"),
         ("training.seed.deep=1", "'seed'"),
         ("training=5", "training"),
+        ("=1", "no name"),
+        ("detector.discriminator_blocks=7", "take fewer blocks"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(override, message):

@@ -4,10 +4,10 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.detectors.healthygan import HealthyGANConfig
@@ -42,6 +42,15 @@ class Config(BaseModel):
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingConfig = TrainingConfig()
     selection: SelectionConfig = SelectionConfig()
+
+    @model_validator(mode="after")
+    def _image_survives_the_discriminator(self) -> Self:
+        if 2**self.detector.discriminator_blocks > self.preprocessing.size:
+            raise ValueError(
+                f"detector.discriminator_blocks={self.detector.discriminator_blocks} halves an image of "
+                f"preprocessing.size={self.preprocessing.size} to nothing; take fewer blocks"
+            )
+        return self
 
     def save(self, path: Path) -> None:
         """Write every field as YAML."""
@@ -105,8 +114,8 @@ def _read(source: str | Path) -> dict[str, Any]:
 
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
-    if not equals:
-        raise InputError(f"--set {override}: no value; write it as section.field=value")
+    if not equals or not key.strip():
+        raise InputError(f"--set {override}: no name or no value; write it as section.field=value")
     *sections, field = key.strip().split(".")
     place = content
     for section in sections:
@@ -127,6 +136,8 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         known = _fields(place[:-1])
         return f"unknown key '{key}'{_nearest(place[-1], known)}; known here: {', '.join(known)}"
+    if not place:
+        return str(fault["msg"]).removeprefix("Value error, ")
     return f"{key}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}; change this value"
 
 

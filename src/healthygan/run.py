@@ -80,6 +80,8 @@ class Run:
         Raises:
             InputError: training has not finished, or the file is damaged.
         """
+        if not self.config.exists():
+            raise InputError(f"{self.path}: not a run folder (no {self.config.name}); name one that train made")
         if not self.decision.exists():
             raise InputError(
                 f"{self.path}: not a finished run (no {self.decision.name}); "

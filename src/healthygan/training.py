@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from lightning import Fabric
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
@@ -43,7 +43,9 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(16, ge=1, description="images of each set an iteration, over all devices together")
     flip: bool = Field(True, description="random left-right flips")
     seed: int = Field(0, ge=0, description="of first weights, batches, flips and the penalty's mixing")
-    precision: Literal["32", "bf16"] = Field("32", description="bf16 keeps the weights in 32 bits")
+    precision: Annotated[Literal["32", "bf16"], BeforeValidator(str)] = Field(
+        "32", description="bf16 keeps the weights in 32 bits"
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")

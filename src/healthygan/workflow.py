@@ -85,8 +85,9 @@ def best_device(name: str = "auto") -> torch.device:
     """The device called ``name``; "auto" takes CUDA, then Apple's, then the CPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: no CUDA device here; use --device cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[name]:
+        raise InputError(f"--device {name}: there is no such device here; use --device cpu")
     return torch.device(name)
 
 
@@ -143,6 +144,8 @@ def choose(
 ) -> None:
     """Make one candidate the run's model, and cut its score where healthy images alone say."""
     candidates = run.candidates()
+    if not candidates:
+        raise InputError(f"{run.path}: its candidates/ folder is empty; train anew with another --run")
     iteration, rule = _best_candidate(candidates, detector, config, cohort)
     weights = load_tensors(candidates[iteration])
     detector.load_weights(weights)
@@ -216,6 +219,6 @@ def _check_folder(run: Run, config: Config) -> None:
 def _check_data(run: Run, healthy: ImageStore, mixed: ImageStore) -> None:
     """The images of a run may not change while it is stopped."""
     keys = {"healthy": healthy.key, "mixed": mixed.key}
-    if run.data.exists() and json.loads(run.data.read_text(encoding="utf-8")) != keys:
+    if run.data.exists() and run.data.read_bytes() != (json.dumps(keys, indent=2) + "\n").encode():
         raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
     write_json(run.data, keys)
