@@ -178,9 +178,9 @@ def test_colour_keeps_its_values(tmp_path: Path) -> None:
 
 def test_palette_becomes_its_colours(tmp_path: Path) -> None:
     ds = dataset(np.array([[0, 1], [2, 0]], np.uint8), 8, PhotometricInterpretation="PALETTE COLOR")
-    for name, values in {"Red": [1, 20, 255], "Green": [2, 30, 0], "Blue": [3, 40, 9]}.items():
-        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [3, 0, 8])
-        ds.add_new(f"{name}PaletteColorLookupTableData", "OW", bytes([*values, 0]))
+    for name, values in {"Red": [1, 20, 255, 0], "Green": [2, 30, 0, 0], "Blue": [3, 40, 9, 0]}.items():
+        ds.add_new(f"{name}PaletteColorLookupTableDescriptor", "US", [4, 0, 8])
+        ds.add_new(f"{name}PaletteColorLookupTableData", "OW", bytes(values))
     path = saved(tmp_path, ds)
     image = only(path)
     np.testing.assert_array_equal(image.pixels, [[[1, 2, 3], [20, 30, 40]], [[255, 0, 9], [1, 2, 3]]])

@@ -71,15 +71,13 @@ def test_stored_orientation_makes_no_difference(tmp_path: Path) -> None:
 
 
 def test_scale_factors_of_the_header_are_applied(tmp_path: Path) -> None:
-    image = nibabel.Nifti1Image(VOLUME, np.eye(4))
-    image.header.set_slope_inter(2, -5)
-    nibabel.save(image, tmp_path / "a.nii")
-    raw = bytearray((tmp_path / "a.nii").read_bytes())
-    raw[112:120] = np.array([2, -5], "<f4").tobytes()
-    (tmp_path / "a.nii").write_bytes(raw)
-    first = next(read_frames(tmp_path / "a.nii", options()))
-    np.testing.assert_array_equal(np.sort(first.pixels, axis=None)[:1], nibabel.load(tmp_path / "a.nii").get_fdata().min())
-    assert first.high - first.low == 46
+    path = saved(tmp_path, VOLUME)
+    raw = bytearray(path.read_bytes())
+    raw[112:120] = np.array([2, -5], "<f4").tobytes()  # slope and intercept
+    path.write_bytes(raw)
+    images = list(read_frames(path, options()))
+    np.testing.assert_array_equal(images[1].pixels, [[37, 13], [29, 5], [21, -3]])
+    assert (images[0].low, images[0].high) == (-5, 41)
 
 
 def test_percentiles_are_of_the_volume_and_its_finite_voxels(tmp_path: Path) -> None:
@@ -177,6 +175,14 @@ def test_size_is_checked_in_the_header(tmp_path: Path) -> None:
     header.set_data_shape((30000, 30000, 30000))
     path.write_bytes(header.binaryblock + b"\0" * 4)
     assert "27,000,000,000,000 voxels" in refusal(path)
+
+
+def test_voxels_right_behind_the_header_are_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, VOLUME)
+    raw = bytearray(path.read_bytes())
+    raw[108:112] = bytes(4)
+    path.write_bytes(raw)
+    np.testing.assert_array_equal(list(read_frames(path, options()))[1].pixels, [[21, 9], [17, 5], [13, 1]])
 
 
 @pytest.mark.parametrize("offset", [-1000, 1e9, np.nan])

@@ -43,7 +43,7 @@ class NiftiReader:
         finite = voxels[np.isfinite(voxels)]
         if not finite.size:
             raise UnreadableImage(f"{path}: no finite voxel; leave it out")
-        low, high = (float(end) for end in np.percentile(finite, np.asarray(options.percentiles)))
+        low, high = (float(np.percentile(finite, share)) for share in options.percentiles)
         if high <= low:  # a small bright thing on an empty ground
             low, high = float(finite.min()), float(finite.max())
         axis = AXES[options.slice_axis]
@@ -63,7 +63,8 @@ def _header(path: Path, options: ReaderOptions) -> Any:
         raise UnreadableImage(
             f"{path}: voxels of type {header.get_value_label('datatype')}; convert them to plain numbers"
         )
-    if not HEADER_BYTES <= float(header["vox_offset"]) <= LARGEST_OFFSET:
+    # 0 stands for right behind the header.
+    if not (header["vox_offset"] == 0 or HEADER_BYTES <= header["vox_offset"] <= LARGEST_OFFSET):
         raise UnreadableImage(
             f"{path}: damaged (its voxels start at byte {header['vox_offset']}); copy it again or leave it out"
         )
@@ -85,7 +86,7 @@ def _voxels(path: Path, header: Any) -> NDArray[np.float32]:
     shape = header.get_data_shape()
     announced = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     with _opened(path) as file:
-        content = file.read(int(header.get_data_offset()) + announced)
+        content = file.read(int(header.get_data_offset() or HEADER_BYTES) + announced)
     volume = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_bytes(content))
     return np.asarray(volume.dataobj, dtype=np.float32).reshape(volume.shape[:3])
 
