@@ -2,14 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from healthygan.data.dicom import DicomReader
-from healthygan.data.readers import DecodedImage, ReaderOptions, probe, read_frames
-from healthygan.errors import UnreadableImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels.utils import compress
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
+
+from healthygan.data.dicom import DicomReader
+from healthygan.data.readers import DEFAULTS, DecodedImage, ReaderOptions, probe, read_frames
+from healthygan.errors import UnreadableImage
 
 STORED = np.array([[0, 10, 20, 30], [40, 50, 60, 70], [100, 200, 1000, 4095]], np.uint16)
 FULL = ReaderOptions(dicom_range="full")
@@ -40,7 +41,7 @@ def saved(folder: Path, ds: Dataset) -> Path:
     return path
 
 
-def only(path: Path, options: ReaderOptions = ReaderOptions()) -> DecodedImage:
+def only(path: Path, options: ReaderOptions = DEFAULTS) -> DecodedImage:
     (image,) = read_frames(path, options)
     return image
 

@@ -3,9 +3,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from healthygan.data.readers import ReaderOptions, probe, read_frames
-from healthygan.errors import UnreadableImage
 from numpy.typing import NDArray
+
+from healthygan.data.readers import DEFAULTS, ReaderOptions, probe, read_frames
+from healthygan.errors import UnreadableImage
 
 EVERY_VALUE = {"percentiles": (0, 100)}
 VOLUME = np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4)  # right, anterior, superior
@@ -21,7 +22,7 @@ def options(**fields: object) -> ReaderOptions:
     return ReaderOptions.model_validate(EVERY_VALUE | fields)
 
 
-def refusal(path: Path, chosen: ReaderOptions = ReaderOptions()) -> str:
+def refusal(path: Path, chosen: ReaderOptions = DEFAULTS) -> str:
     with pytest.raises(UnreadableImage) as caught:
         list(read_frames(path, chosen))
     assert str(caught.value).startswith(f"{path}: ")
@@ -123,9 +124,7 @@ def test_constant_volume_is_refused(tmp_path: Path) -> None:
         ({"slice_range": (0.98, 1.0)}, (9,)),
     ],
 )
-def test_range_and_step_choose_the_slices(
-    tmp_path: Path, fields: dict[str, object], frames: tuple[int, ...]
-) -> None:
+def test_range_and_step_choose_the_slices(tmp_path: Path, fields: dict[str, object], frames: tuple[int, ...]) -> None:
     voxels = np.broadcast_to(np.arange(10, dtype=np.int16), (2, 2, 10))
     path = saved(tmp_path, voxels)
     assert probe(path, options(**fields)).frames == frames
@@ -169,7 +168,7 @@ def test_truncated_header_is_refused(tmp_path: Path, length: int) -> None:
 
 def test_size_is_checked_in_the_header(tmp_path: Path) -> None:
     path = saved(tmp_path, VOLUME)
-    with pytest.raises(UnreadableImage, match="24 voxels, more than .*max_pixels=23"):
+    with pytest.raises(UnreadableImage, match=r"24 voxels, more than .*max_pixels=23"):
         probe(path, ReaderOptions(max_pixels=23))
     header = nibabel.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
@@ -177,15 +176,7 @@ def test_size_is_checked_in_the_header(tmp_path: Path) -> None:
     assert "27,000,000,000,000 voxels" in refusal(path)
 
 
-def test_voxels_right_behind_the_header_are_read(tmp_path: Path) -> None:
-    path = saved(tmp_path, VOLUME)
-    raw = bytearray(path.read_bytes())
-    raw[108:112] = bytes(4)
-    path.write_bytes(raw)
-    np.testing.assert_array_equal(list(read_frames(path, options()))[1].pixels, [[21, 9], [17, 5], [13, 1]])
-
-
-@pytest.mark.parametrize("offset", [-1000, 1e9, np.nan])
+@pytest.mark.parametrize("offset", [-1000, 0, 1e9, np.nan])
 def test_senseless_start_of_the_voxels_is_refused(tmp_path: Path, offset: float) -> None:
     path = saved(tmp_path, VOLUME)
     raw = bytearray(path.read_bytes())

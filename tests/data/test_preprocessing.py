@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from healthygan.data.preprocessing import Preprocessing, to_tensor
-from healthygan.data.readers import DecodedImage, ReaderOptions
 from numpy.typing import NDArray
 from pydantic import ValidationError
+
+from healthygan.data.preprocessing import Preprocessing, to_tensor
+from healthygan.data.readers import DecodedImage, ReaderOptions
 
 
 def grey(pixels: NDArray[np.generic], low: float = 0, high: float = 65535) -> DecodedImage:

@@ -7,22 +7,23 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from healthygan.data.readers import ReaderOptions, is_image_name, probe, read_frames
-from healthygan.errors import UnreadableImage
 from PIL import Image
 from pydantic import ValidationError
+
+from healthygan.data.readers import DEFAULTS, DecodedImage, ReaderOptions, is_image_name, probe, read_frames
+from healthygan.errors import UnreadableImage
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 DEEP = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5001
 COLOUR = np.arange(36, dtype=np.uint8).reshape(3, 4, 3) * 7
 
 
-def only(path: Path, options: ReaderOptions = ReaderOptions()):
+def only(path: Path, options: ReaderOptions = DEFAULTS) -> DecodedImage:
     (image,) = read_frames(path, options)
     return image
 
 
-def refusal(path: Path, options: ReaderOptions = ReaderOptions()) -> str:
+def refusal(path: Path, options: ReaderOptions = DEFAULTS) -> str:
     with pytest.raises(UnreadableImage) as caught:
         list(read_frames(path, options))
     message = str(caught.value)
@@ -151,9 +152,7 @@ def test_separate_planes_of_a_tiff_become_colour(tmp_path: Path) -> None:
 def test_palette_tiff_becomes_its_colours(tmp_path: Path) -> None:
     colours = np.zeros((3, 256), np.uint16)
     colours[:, 1] = 65535, 256, 1
-    tifffile.imwrite(
-        tmp_path / "a.tif", np.array([[0, 1]], np.uint8), photometric="palette", colormap=colours
-    )
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 1]], np.uint8), photometric="palette", colormap=colours)
     image = only(tmp_path / "a.tif")
     np.testing.assert_array_equal(image.pixels, [[[0, 0, 0], [65535, 256, 1]]])
     assert image.high == 65535
@@ -166,9 +165,7 @@ def test_tiff_of_other_colours_than_grey_and_rgb_is_refused(tmp_path: Path) -> N
 
 
 def test_tiff_page_of_many_channels_is_refused_by_its_header(tmp_path: Path) -> None:
-    tifffile.imwrite(
-        tmp_path / "a.tif", np.zeros((4, 4, 9), np.uint8), photometric="minisblack", planarconfig="contig"
-    )
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4, 9), np.uint8), photometric="minisblack", planarconfig="contig")
     with pytest.raises(UnreadableImage, match="9 channels"):
         probe(tmp_path / "a.tif")
 
@@ -200,7 +197,7 @@ def test_empty_text_missing_and_folder_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif"])
 def test_size_is_checked_in_the_header(tmp_path: Path, name: str) -> None:
     Image.fromarray(np.zeros((10, 11), np.uint8)).save(tmp_path / name)
-    with pytest.raises(UnreadableImage, match="110 pixels, more than .*max_pixels=109"):
+    with pytest.raises(UnreadableImage, match=r"110 pixels, more than .*max_pixels=109"):
         probe(tmp_path / name, ReaderOptions(max_pixels=109))
     assert probe(tmp_path / name, ReaderOptions(max_pixels=110)).width == 11
 
@@ -257,9 +254,7 @@ def test_reading_in_threads_leaves_the_warning_filters_alone(tmp_path: Path) -> 
     assert list(warnings.filters) == before
 
 
-def test_running_out_of_memory_is_not_blamed_on_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_running_out_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Image.fromarray(GREY).save(tmp_path / "a.png")
 
     def fail(image: Image.Image) -> None:

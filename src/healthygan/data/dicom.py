@@ -27,15 +27,11 @@ class DicomReader:
             raise UnreadableImage(f"{path}: a DICOM file without pixels (a report or a plan?); leave it out")
         frames = int(header.get("NumberOfFrames", 1) or 1)
         if not 0 < frames <= path.stat().st_size:
-            raise UnreadableImage(
-                f"{path}: {frames:,} frames by its header, which it has no room for; leave it out"
-            )
+            raise UnreadableImage(f"{path}: {frames:,} frames by its header, which it has no room for; leave it out")
         palette = header.get("PhotometricInterpretation") == "PALETTE COLOR"
         channels = 3 if palette else int(header.get("SamplesPerPixel", 1))
         depth = int(header.get("BitsStored", 8))
-        return ImageInfo(
-            "DICOM", int(header.Rows), int(header.Columns), channels, depth, tuple(range(frames))
-        )
+        return ImageInfo("DICOM", int(header.Rows), int(header.Columns), channels, depth, tuple(range(frames)))
 
     def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
         """Frame by frame, decoding one at a time."""
@@ -46,9 +42,7 @@ class DicomReader:
             yield _shown(stored, dataset, options, number)
 
 
-def _shown(
-    stored: NDArray[np.generic], header: pydicom.Dataset, options: ReaderOptions, frame: int
-) -> DecodedImage:
+def _shown(stored: NDArray[np.generic], header: pydicom.Dataset, options: ReaderOptions, frame: int) -> DecodedImage:
     if header.PhotometricInterpretation == "PALETTE COLOR":
         bits = int(header.RedPaletteColorLookupTableDescriptor[2])
         return DecodedImage(np.asarray(apply_color_lut(stored, header))[..., :3], 0.0, _largest(bits), frame)
@@ -66,9 +60,7 @@ def _largest(bits: int) -> float:
     return float(2**bits - 1)
 
 
-def _rescaled(
-    stored: NDArray[np.generic], header: pydicom.Dataset
-) -> tuple[NDArray[np.float64], float, float]:
+def _rescaled(stored: NDArray[np.generic], header: pydicom.Dataset) -> tuple[NDArray[np.float64], float, float]:
     """Values after the modality table or rescale, and the ends of what they can be."""
     if header.get("ModalityLUTSequence"):
         bits = int(header.ModalityLUTSequence[0].LUTDescriptor[2])

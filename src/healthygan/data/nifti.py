@@ -48,7 +48,8 @@ class NiftiReader:
             low, high = float(finite.min()), float(finite.max())
         axis = AXES[options.slice_axis]
         for number in _slices(voxels.shape[axis], options):
-            plane = np.nan_to_num(voxels.take(number, axis=axis), nan=low, posinf=low, neginf=low)
+            plane: NDArray[np.float32] = np.take(voxels, [number], axis=axis).squeeze(axis)
+            plane = np.where(np.isfinite(plane), plane, np.float32(low))
             # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
             yield DecodedImage(plane.T[::-1, ::-1], low, high, number)
 
@@ -63,20 +64,17 @@ def _header(path: Path, options: ReaderOptions) -> Any:
         raise UnreadableImage(
             f"{path}: voxels of type {header.get_value_label('datatype')}; convert them to plain numbers"
         )
-    # 0 stands for right behind the header.
-    if not (header["vox_offset"] == 0 or HEADER_BYTES <= header["vox_offset"] <= LARGEST_OFFSET):
-        raise UnreadableImage(
-            f"{path}: damaged (its voxels start at byte {header['vox_offset']}); copy it again or leave it out"
-        )
     shape = header.get_data_shape()
     if len(shape) < 3 or any(length != 1 for length in shape[3:]) or min(shape) < 1:
-        raise UnreadableImage(
-            f"{path}: its shape is {shape}, not one volume; split a series into volumes first"
-        )
+        raise UnreadableImage(f"{path}: its shape is {shape}, not one volume; split a series into volumes first")
     if (voxels := int(np.prod(shape, dtype=np.int64))) > options.max_pixels:
         raise UnreadableImage(
             f"{path}: {voxels:,} voxels, more than preprocessing.reader.max_pixels={options.max_pixels:,}; "
             "raise it if the file is to be trusted"
+        )
+    if not HEADER_BYTES <= header["vox_offset"] <= LARGEST_OFFSET:
+        raise UnreadableImage(
+            f"{path}: damaged (its voxels start at byte {header['vox_offset']}); copy it again or leave it out"
         )
     return header
 
@@ -86,7 +84,7 @@ def _voxels(path: Path, header: Any) -> NDArray[np.float32]:
     shape = header.get_data_shape()
     announced = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     with _opened(path) as file:
-        content = file.read(int(header.get_data_offset() or HEADER_BYTES) + announced)
+        content = file.read(int(header.get_data_offset()) + announced)
     volume = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_bytes(content))
     return np.asarray(volume.dataobj, dtype=np.float32).reshape(volume.shape[:3])
 

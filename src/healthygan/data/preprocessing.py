@@ -42,11 +42,15 @@ class Preprocessing(BaseModel):
     def __call__(self, image: DecodedImage) -> NDArray[np.uint16]:
         """Give ``image`` as channels x size x size, 0 (``image.low`` and below) to 65,535 (``image.high`` and above).
 
-        Scaled in 32-bit floating point before the resize, so that 16 bits of depth survive until here.
+        Pixels that are not finite become black. Scaled in floating point before the resize, so that 16 bits of
+        depth survive until here.
         """
-        span = max(image.high - image.low, SMALLEST_SPAN)
-        pixels = (image.pixels.astype(np.float32) - np.float32(image.low)) / np.float32(span)
-        planes = torch.from_numpy(np.ascontiguousarray(self._channels(pixels.clip(0, 1))))
+        # Beyond 16 bits a narrow range far from 0 would not survive 32-bit floating point.
+        precision: type[np.floating] = np.float64 if image.pixels.dtype.itemsize > 2 else np.float32
+        pixels: NDArray[np.floating] = image.pixels.astype(precision) - precision(image.low)
+        pixels = np.where(np.isfinite(pixels), pixels, 0) / max(image.high - image.low, SMALLEST_SPAN)
+        scaled: NDArray[np.float32] = pixels.clip(0, 1).astype(np.float32)
+        planes = torch.from_numpy(np.ascontiguousarray(self._channels(scaled)))
         resized = self._geometry(planes).clamp(0, 1)
         quantised: NDArray[np.uint16] = (resized.numpy() * WHITE + 0.5).astype(np.uint16)
         return quantised
@@ -72,19 +76,31 @@ class Preprocessing(BaseModel):
 
     def _geometry(self, planes: Tensor) -> Tensor:
         """C x H x W to C x size x size, in [0, 1]."""
-        planes = planes[:, int(planes.shape[1] * self.crop_top) :]
+        cut = min(round(planes.shape[1] * self.crop_top), planes.shape[1] - 1)
+        planes = planes[:, cut:]
         height, width = planes.shape[1:]
+        if self.shape == "pad":
+            return self._padded(planes)
         if self.shape == "square":
             side = min(height, width)
             top, left = (height - side) // 2, (width - side) // 2
             planes = planes[:, top : top + side, left : left + side]
-        elif self.shape == "pad":
-            side = max(height, width)
-            above, before = (side - height) // 2, (side - width) // 2
-            planes = pad(planes, (before, side - width - before, above, side - height - above))
-        if planes.shape[1:] == (self.size, self.size):
-            return planes
-        return interpolate(planes[None], (self.size, self.size), mode="bilinear", antialias=True)[0]
+        return _resized(planes, self.size, self.size)
+
+    def _padded(self, planes: Tensor) -> Tensor:
+        """Resized first: a long thin image would need a square too large for memory."""
+        longest = max(planes.shape[1:])
+        height, width = (max(1, round(side * self.size / longest)) for side in planes.shape[1:])
+        above, before = (self.size - height) // 2, (self.size - width) // 2
+        borders = (before, self.size - width - before, above, self.size - height - above)
+        return pad(_resized(planes, height, width), borders)
+
+
+def _resized(planes: Tensor, height: int, width: int) -> Tensor:
+    """Antialiased: a pixel is the mean of all that it covers."""
+    if planes.shape[1:] == (height, width):
+        return planes
+    return interpolate(planes[None], (height, width), mode="bilinear", antialias=True)[0]
 
 
 def to_tensor(stored: NDArray[np.uint16]) -> Tensor:

@@ -21,9 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from healthygan.errors import UnreadableImage
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz"}
-)
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz"})
 """What a scan of a folder collects; files without a suffix, or with a number for one, count if they are DICOM."""
 
 Image.MAX_IMAGE_PIXELS = None  # the limit below is the user's, and checked before decoding
@@ -51,9 +49,7 @@ class ReaderOptions(BaseModel):
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="NIfTI: a volume's percentiles that become black and white"
     )
-    max_pixels: int = Field(
-        100_000_000, ge=1, description="pixels (voxels of a volume) above which to refuse"
-    )
+    max_pixels: int = Field(100_000_000, ge=1, description="pixels (voxels of a volume) above which to refuse")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -133,9 +129,7 @@ def read_frames(path: Path, options: ReaderOptions = DEFAULTS) -> Iterator[Decod
     with _blaming(path):
         for image in _reader_of(path).frames(path, options):
             if not np.isfinite(image.low) or not np.isfinite(image.high) or image.high <= image.low:
-                raise UnreadableImage(
-                    f"{path}: every pixel has the same value or none is finite; leave it out"
-                )
+                raise UnreadableImage(f"{path}: every pixel has the same value or none is finite; leave it out")
             yield image
 
 
@@ -226,9 +220,7 @@ class PlainReader:
                 deep = self._deep_samples(path)
                 depth = 16 if deep or image.mode.startswith(("I", "F")) else 8
                 grey = deep <= 2 if deep else image.mode in GREY_MODES
-                return ImageInfo(
-                    str(image.format), image.height, image.width, 1 if grey else 3, depth, (0,)
-                )
+                return ImageInfo(str(image.format), image.height, image.width, 1 if grey else 3, depth, (0,))
         except UnidentifiedImageError as error:
             raise UnreadableImage(f"{path}: damaged header; copy it again or leave it out") from error
 
@@ -266,9 +258,7 @@ class TiffReader:
             page = self._checked(path, file.pages[0], options)
             colour = page.samplesperpixel >= 3 or page.photometric == tifffile.PHOTOMETRIC.PALETTE
             frames = tuple(range(len(file.pages)))
-            return ImageInfo(
-                "TIFF", page.imagelength, page.imagewidth, 3 if colour else 1, page.bitspersample, frames
-            )
+            return ImageInfo("TIFF", page.imagelength, page.imagewidth, 3 if colour else 1, page.bitspersample, frames)
 
     def frames(self, path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
         """Page by page."""
@@ -291,8 +281,7 @@ class TiffReader:
         ycbcr = page.photometric == tifffile.PHOTOMETRIC.YCBCR and page.compression in JPEG_IN_TIFF
         if page.photometric not in PLAIN_PHOTOMETRICS and not ycbcr:
             raise UnreadableImage(
-                f"{path}: colours are {getattr(page.photometric, 'name', page.photometric)}; "
-                "convert it to grey or RGB"
+                f"{path}: colours are {getattr(page.photometric, 'name', page.photometric)}; convert it to grey or RGB"
             )
         return page
 

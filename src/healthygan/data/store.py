@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers import probe, read_frames
 from healthygan.errors import InputError, UnreadableImage
-from healthygan.files import content_hash, write_json
+from healthygan.files import atomic_path, content_hash, write_json
 from healthygan.progress import progress
 
 
@@ -47,7 +48,9 @@ class ImageStore:
         self.frame: NDArray[np.int64] = np.array(index["frame"], dtype=np.int64)
         """(frames,): number of each frame in its file."""
         self._places: NDArray[np.int64] = np.array(index["place"], dtype=np.int64)
-        self.failures = tuple(Failure(self.paths[number], reason) for number, reason in index["failures"])
+        self.failures = tuple(
+            Failure(self.paths[number], f"{self.paths[number]}: {reason}") for number, reason in index["failures"]
+        )
         self._pixels: NDArray[np.uint16] = np.load(folder / "pixels.npy", mmap_mode="r")
 
     @classmethod
@@ -70,9 +73,11 @@ class ImageStore:
             title: what the progress bar calls it.
 
         Raises:
-            InputError: no file could be read, or the cache cannot be written.
+            InputError: there is no file, none could be read, or the cache cannot be written.
             UnreadableImage: under ``strict``.
         """
+        if not paths:
+            raise InputError(f"{title}: no files to read; check the cohort")
         workers = workers or os.cpu_count() or 1
         home = cache or default_cache()
         with ThreadPoolExecutor(workers) as pool, progress(f"{title}: reading", len(paths)) as advance:
@@ -88,9 +93,7 @@ class ImageStore:
         if strict and store.failures:
             raise UnreadableImage(store.failures[0].reason)
         if not len(store):
-            raise InputError(
-                f"{title}: none of {len(paths)} files could be read; first: {store.failures[0].reason}"
-            )
+            raise InputError(f"{title}: none of {len(paths)} files could be read; first: {store.failures[0].reason}")
         return store
 
     @property
@@ -141,39 +144,37 @@ class _Builder:
     def _decode(self) -> None:
         plan = self._plan()
         starts = np.concatenate([[0], np.cumsum([len(frames) for frames in plan["frames"]])])
-        pixels = self._array("pixels.npy", (int(starts[-1]), *self._shape()), np.uint16)
-        done = self._array("done.npy", (len(self.paths),), np.uint8)
+        pixels, done = self._arrays(int(starts[-1]))
         failures: dict[int, str] = {int(number): reason for number, reason in plan["failures"].items()}
         todo = [number for number in range(len(self.paths)) if not done[number] and number not in failures]
 
         def decode(number: int) -> str | None:
-            return self._decode_file(
-                number, plan["frames"][number], pixels[starts[number] : starts[number + 1]]
-            )
+            place = pixels[starts[number] : starts[number + 1]]
+            reason = self._decode_file(number, plan["frames"][number], place)
+            done[number] = reason is None  # here, so that an interruption loses no finished file
+            return reason
 
         with ThreadPoolExecutor(self.workers) as pool, self._progress(len(self.paths) - len(todo)) as advance:
             for number, reason in zip(todo, pool.map(decode, todo), strict=True):
-                if reason is None:
-                    done[number] = 1
-                else:
+                if reason is not None:
                     failures[number] = reason
                 advance()
+        if isinstance(pixels, np.memmap):
+            pixels.flush()
         self._write_index(plan["frames"], starts, failures)
-        (self.partial / "done.npy").unlink()
+        (self.partial / "done.npy").unlink(missing_ok=True)
         (self.partial / "plan.json").unlink()
 
     def _plan(self) -> dict[str, Any]:
         """Frame numbers of each file, from the headers; kept, so that going on needs no second look."""
         path = self.partial / "plan.json"
-        if path.exists():
+        with suppress(FileNotFoundError, ValueError):
             plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return plan
         frames: list[list[int]] = []
         failures: dict[int, str] = {}
         with ThreadPoolExecutor(self.workers) as pool:
-            for number, found in enumerate(
-                pool.map(partial(_frames_or_reason, self.preprocessing), self.paths)
-            ):
+            for number, found in enumerate(pool.map(partial(_frames_or_reason, self.preprocessing), self.paths)):
                 frames.append([] if isinstance(found, str) else found)
                 if isinstance(found, str):
                     failures[number] = found
@@ -190,14 +191,12 @@ class _Builder:
                     break
                 place[count - 1] = self.preprocessing(image)
             if count != len(frames):
-                return f"{path}: {count} frames where its header tells of {len(frames)}; leave it out"
+                return f"{count} frames where its header tells of {len(frames)}; leave it out"
         except UnreadableImage as error:
-            return str(error)
+            return _without_path(error, path)
         return None
 
-    def _write_index(
-        self, frames: list[list[int]], starts: NDArray[np.int64], failures: dict[int, str]
-    ) -> None:
+    def _write_index(self, frames: list[list[int]], starts: NDArray[np.int64], failures: dict[int, str]) -> None:
         rows = [
             (number, frame, int(starts[number]) + place)
             for number, numbers in enumerate(frames)
@@ -213,18 +212,32 @@ class _Builder:
     def _shape(self) -> tuple[int, int, int]:
         return self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size
 
-    def _array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-        """An array on disk: the one an interrupted build left, or zeros."""
-        path = self.partial / name
-        if not shape[0]:
-            np.save(path, np.empty(shape, dtype))
-            return np.load(path)  # type: ignore[no-any-return]
-        if path.exists():
-            return np.lib.format.open_memmap(path, mode="r+")
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    def _arrays(self, frames: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+        """Pixels, and flags of the files that are done: what an interrupted build left, or zeros."""
+        shape = (frames, *self._shape())
+        if not frames:
+            np.save(self.partial / "pixels.npy", np.empty(shape, np.uint16))
+            return np.empty(shape, np.uint16), np.zeros(len(self.paths), np.uint8)
+        kept_pixels, kept_done = self.partial / "pixels.npy", self.partial / "done.npy"
+        try:
+            return open_memmap(kept_pixels, mode="r+"), open_memmap(kept_done, mode="r+")
+        except (OSError, ValueError, EOFError):  # none or damaged
+            kept_done.unlink(missing_ok=True)
+        _make_array(kept_pixels, shape, np.uint16)
+        _make_array(kept_done, (len(self.paths),), np.uint8)
+        return open_memmap(kept_pixels, mode="r+"), open_memmap(kept_done, mode="r+")
 
     def _progress(self, done: int) -> Any:
         return progress(f"{self.title}: decoding", len(self.paths), done)
+
+
+def _make_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
+    """Zeros, their place on the disk taken: writing to mapped memory on a full disk would kill the process."""
+    with atomic_path(path) as temporary:
+        open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
+        if hasattr(os, "posix_fallocate"):
+            with temporary.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
 
 
 def _hash_or_nothing(path: Path) -> str:
@@ -238,7 +251,12 @@ def _frames_or_reason(preprocessing: Preprocessing, path: Path) -> list[int] | s
     try:
         return list(probe(path, preprocessing.reader).frames)
     except UnreadableImage as error:
-        return str(error)
+        return _without_path(error, path)
+
+
+def _without_path(error: UnreadableImage, path: Path) -> str:
+    """The same content may lie elsewhere when the store is used again."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _key(hashes: list[str], preprocessing: Preprocessing) -> str:
@@ -251,8 +269,9 @@ def _complete(folder: Path) -> bool:
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        return len(pixels) > max(index["place"], default=-1)
-    except (OSError, ValueError, KeyError):
+        columns = [index[name] for name in ("owner", "frame", "place")]
+        return "failures" in index and len(pixels) > max(columns[2], default=-1)
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return False
 
 
