@@ -83,7 +83,8 @@ def _windowed(
     """The first VOI lookup table or window in the file, else the full range. A sigmoid counts as linear."""
     if header.get("VOILUTSequence"):
         bits = int(header.VOILUTSequence[0].LUTDescriptor[2])
-        return np.asarray(apply_voi(values, header), dtype=np.float64), 0.0, _largest(bits)
+        indices = np.rint(values).astype(np.int64)
+        return np.asarray(apply_voi(indices, header), dtype=np.float64), 0.0, _largest(bits)
     centre, width = _first(header.get("WindowCenter")), _first(header.get("WindowWidth"))
     exact = header.get("VOILUTFunction") == "LINEAR_EXACT"
     if centre is None or width is None or width <= 0 or (not exact and width < MINIMUM_WINDOW):
