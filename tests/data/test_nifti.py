@@ -188,3 +188,13 @@ def test_senseless_start_of_the_voxels_is_refused(tmp_path: Path, offset: float)
 def test_header_that_keeps_its_voxels_elsewhere_is_refused(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Pair(VOLUME, np.eye(4)), tmp_path / "a.hdr")
     assert ".nii" in refusal(tmp_path / "a.hdr")
+
+
+def test_wrong_checksum_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.arange(60, dtype=np.float32).reshape(3, 4, 5), np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImage, match=r"v\.nii\.gz: damaged"):
+        list(read_frames(path))

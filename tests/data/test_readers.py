@@ -263,3 +263,12 @@ def test_running_out_of_memory_is_not_blamed_on_the_file(tmp_path: Path, monkeyp
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", fail)
     with pytest.raises(MemoryError):
         only(tmp_path / "a.png")
+
+
+def test_cut_off_jpeg_inside_a_tiff_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, compression="jpeg", photometric="rgb", metadata=None, contiguous=False)
+    path.write_bytes(path.read_bytes()[:-1500])
+    with pytest.raises(UnreadableImage, match=r"x\.tif"):
+        list(read_frames(path))

@@ -1,215 +1,350 @@
+"""Stores decode once, survive interruption and damage, and never lose a file silently."""
+
+import json
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan.data import store as store_module
 from healthygan.data.preprocessing import Preprocessing
-from healthygan.data.readers import DecodedImage, ReaderOptions, read_frames
-from healthygan.data.store import ImageStore
+from healthygan.data.readers import read_frames
+from healthygan.data.store import ImageStore, default_cache
 from healthygan.errors import InputError, UnreadableImage
 
-SMALL = Preprocessing(size=8)
+SIZE = 8
+SMALL = Preprocessing(size=SIZE)
+STEP = 257  # an 8-bit value in 16 bits
+
+
+def png(path: Path, value: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (SIZE, SIZE), value).save(path)
+    return path
+
+
+def stack(path: Path, values: list[int]) -> Path:
+    pages = np.array(values, np.uint8)[:, None, None].repeat(SIZE, 1).repeat(SIZE, 2)
+    tifffile.imwrite(path, pages, photometric="minisblack")
+    return path
+
+
+def torn(path: Path) -> Path:
+    """A PNG with a good header and half its pixels."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(path, "PNG")
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    return path
+
+
+def values(store: ImageStore) -> list[int]:
+    """The value of each frame of one colour."""
+    pixels = store.read(np.arange(len(store)))
+    assert np.ptp(pixels, axis=(1, 2, 3)).max() == 0
+    found: NDArray[np.uint16] = pixels[:, 0, 0, 0] // STEP
+    return [int(value) for value in found]
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> list[Path]:
-    """Four files: a grey image, a TIFF of three pages, and two more grey ones."""
-    numbers = np.random.default_rng(0)
-    paths = [tmp_path / name for name in ("a.png", "b.tif", "c.png", "d.png")]
-    for path in paths:
-        pixels = numbers.integers(0, 65536, (3, 9, 10)).astype(np.uint16)
-        if path.suffix == ".tif":
-            tifffile.imwrite(path, pixels, photometric="minisblack")
-        else:
-            Image.fromarray(pixels[0]).save(path)
-    return paths
+def paths(tmp_path: Path) -> list[Path]:
+    """Files of 1, 3, 0 (torn), 0 (no image) and 1 frames."""
+    (tmp_path / "note.png").write_text("no image")
+    return [
+        png(tmp_path / "a.png", 10),
+        stack(tmp_path / "b.tif", [20, 21, 22]),
+        torn(tmp_path / "c.png"),
+        tmp_path / "note.png",
+        png(tmp_path / "e.png", 50),
+    ]
 
 
-def build(paths: list[Path], preprocessing: Preprocessing = SMALL, **others: object) -> ImageStore:
-    return ImageStore.build(paths, preprocessing, cache=paths[0].parent / "cache", workers=2, **others)  # type: ignore[arg-type]
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
 
 
-def no_decoding(path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
-    raise AssertionError(f"{path} decoded once more")
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files decoded since the test began."""
+    names: list[str] = []
+    monkeypatch.setattr(
+        store_module, "read_frames", lambda path, options: (names.append(path.name), read_frames(path, options))[1]
+    )
+    return names
 
 
-def test_frames_are_what_the_preprocessing_gives(images: list[Path]) -> None:
-    store = build(images)
-    assert len(store) == 6
-    assert store.owner.tolist() == [0, 1, 1, 1, 2, 3]
-    assert store.frame.tolist() == [0, 0, 1, 2, 0, 0]
-    assert store.failures == ()
-    expected = [SMALL(image) for path in images for image in read_frames(path)]
-    np.testing.assert_array_equal(store.read(np.arange(6)), expected)
-    np.testing.assert_array_equal(store.read(np.array([4, 0, 4])), [expected[4], expected[0], expected[4]])
+def test_frames_follow_the_order_of_files_and_failed_ones_own_none(paths: list[Path], cache: Path) -> None:
+    store = ImageStore.build(paths, SMALL, cache=cache)
+    assert len(store) == 5
+    assert values(store) == [10, 20, 21, 22, 50]
+    np.testing.assert_array_equal(store.owner, [0, 1, 1, 1, 4])
+    np.testing.assert_array_equal(store.frame, [0, 0, 1, 2, 0])
 
 
-def test_reading_gives_a_copy(images: list[Path]) -> None:
-    store = build(images)
-    before = store.read(np.array([0]))
-    store.read(np.array([0]))[:] = 0
-    np.testing.assert_array_equal(store.read(np.array([0])), before)
+def test_failures_name_the_file_and_why(paths: list[Path], cache: Path) -> None:
+    failures = ImageStore.build(paths, SMALL, cache=cache).failures
+    assert [failure.path for failure in failures] == [paths[2], paths[3]]
+    assert failures[0].reason.startswith(f"{paths[2]}: damaged")
+    assert failures[1].reason.startswith(f"{paths[3]}: not PNG")
 
 
-def test_second_build_decodes_nothing(images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = build(images)
-    monkeypatch.setattr(store_module, "read_frames", no_decoding)
-    second = build(images)
-    assert second.key == first.key
-    np.testing.assert_array_equal(second.read(np.arange(6)), first.read(np.arange(6)))
+def test_pixels_are_those_of_the_preprocessing(tmp_path: Path, cache: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 65536, (20, 14, 3), np.uint16)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, noise, photometric="rgb")
+    preprocessing = Preprocessing(size=SIZE, channels=3)
+    store = ImageStore.build([path], preprocessing, cache=cache)
+    (image,) = read_frames(path)
+    np.testing.assert_array_equal(store.read(np.array([0]))[0], preprocessing(image))
 
 
-def test_content_and_preprocessing_choose_the_store(images: list[Path]) -> None:
-    key = build(images).key
-    assert build(images, Preprocessing(size=12)).key != key
-    assert build(images[::-1]).key != key
-    moved = [Path(shutil.copy(path, path.with_name(f"moved{path.suffix}"))) for path in images[:1]]
-    assert build([*moved, *images[1:]]).key == key
-    Image.fromarray(np.zeros((9, 9), np.uint8)).save(images[0])
-    changed = build(images)
-    assert changed.key != key
-    assert (changed.read(np.array([0])) == 0).all()
+def test_read_gives_a_copy_of_the_asked_frames_in_the_asked_order(paths: list[Path], cache: Path) -> None:
+    store = ImageStore.build(paths, SMALL, cache=cache)
+    pixels = store.read(np.array([4, 0, 4]))
+    assert pixels.shape == (3, 1, SIZE, SIZE)
+    assert pixels.dtype == np.uint16
+    assert [int(image[0, 0, 0]) // STEP for image in pixels] == [50, 10, 50]
+    pixels[:] = 0
+    assert values(store)[4] == 50
 
 
-def test_interrupted_build_goes_on_where_it_was(images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
-        if path == images[2]:
-            raise KeyboardInterrupt
-        return read_frames(path, options)
-
-    monkeypatch.setattr(store_module, "read_frames", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        ImageStore.build(images, SMALL, cache=images[0].parent / "cache", workers=1)
-    decoded = []
-
-    def watched(path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
-        decoded.append(path)
-        return read_frames(path, options)
-
-    monkeypatch.setattr(store_module, "read_frames", watched)
-    store = build(images)
-    assert images[2] in decoded
-    assert not {images[0], images[1]} & set(decoded)
-    expected = [SMALL(image) for path in images for image in read_frames(path)]
-    np.testing.assert_array_equal(store.read(np.arange(6)), expected)
-    assert not list((images[0].parent / "cache").glob("*.partial"))
+def test_second_build_decodes_nothing(paths: list[Path], cache: Path, decoded: list[str]) -> None:
+    first = ImageStore.build(paths, SMALL, cache=cache)
+    assert sorted(decoded) == ["a.png", "b.tif", "c.png", "e.png"]
+    decoded.clear()
+    second = ImageStore.build(paths, SMALL, cache=cache)
+    assert decoded == []
+    assert (second.key, values(second)) == (first.key, values(first))
+    assert second.failures == first.failures
 
 
-@pytest.mark.parametrize("name", ["pixels.npy", "done.npy", "plan.json"])
-def test_damaged_remains_of_an_interrupted_build_are_made_anew(
-    images: list[Path], monkeypatch: pytest.MonkeyPatch, name: str
+def test_moved_files_reuse_the_store_and_are_reported_where_they_are(
+    paths: list[Path], cache: Path, decoded: list[str]
 ) -> None:
-    def interrupted(path: Path, options: ReaderOptions) -> Iterator[DecodedImage]:
-        if path == images[3]:
+    ImageStore.build(paths, SMALL, cache=cache)
+    decoded.clear()
+    moved = [path.rename(path.with_name(f"moved_{path.name}")) for path in paths]
+    store = ImageStore.build(moved, SMALL, cache=cache)
+    assert decoded == []
+    assert all(failure.reason.startswith(f"{failure.path}: ") for failure in store.failures)
+    assert [failure.path for failure in store.failures] == [moved[2], moved[3]]
+
+
+def test_other_content_order_or_preprocessing_is_another_store(tmp_path: Path, cache: Path) -> None:
+    one, two = png(tmp_path / "a.png", 1), png(tmp_path / "b.png", 2)
+    stores = [
+        ImageStore.build([one, two], SMALL, cache=cache),
+        ImageStore.build([two, one], SMALL, cache=cache),
+        ImageStore.build([one, two], SMALL.model_copy(update={"crop_top": 0.5}), cache=cache),
+    ]
+    png(one, 3)
+    stores.append(ImageStore.build([one, two], SMALL, cache=cache))
+    assert len({store.key for store in stores}) == 4
+    assert [values(store) for store in stores] == [[1, 2], [2, 1], [1, 2], [3, 2]]
+
+
+def test_unchanged_files_are_not_hashed_again(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SETTLED", -1.0)
+    hashed: list[str] = []
+    content_hash = store_module.content_hash
+    monkeypatch.setattr(store_module, "content_hash", lambda path: (hashed.append(path.name), content_hash(path))[1])
+    files = [png(tmp_path / "a.png", 1), png(tmp_path / "b.png", 2)]
+    ImageStore.build(files, SMALL, cache=cache)
+    assert sorted(hashed) == ["a.png", "b.png"]
+    hashed.clear()
+    png(files[1], 3)
+    store = ImageStore.build(files, SMALL, cache=cache)
+    assert hashed == ["b.png"]
+    assert values(store) == [1, 3]
+
+
+def test_hash_of_a_file_just_written_is_not_remembered(tmp_path: Path, cache: Path) -> None:
+    ImageStore.build([png(tmp_path / "a.png", 1)], SMALL, cache=cache)
+    assert not (cache / "hashes.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"x": 1}'])
+def test_damaged_list_of_hashes_is_ignored(tmp_path: Path, cache: Path, content: str) -> None:
+    cache.mkdir()
+    (cache / "hashes.json").write_text(content)
+    assert values(ImageStore.build([png(tmp_path / "a.png", 1)], SMALL, cache=cache)) == [1]
+
+
+def test_interrupted_build_goes_on_where_it_was(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "BATCH", 2)
+    files = [png(tmp_path / f"{number}.png", number) for number in range(6)]
+
+    def interrupted(path: Path, options: object) -> object:
+        if path.name == "4.png":
             raise KeyboardInterrupt
-        return read_frames(path, options)
+        return read_frames(path)
 
     monkeypatch.setattr(store_module, "read_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        build(images)
-    monkeypatch.undo()
-    (remains,) = (images[0].parent / "cache").glob("*.partial")
-    (remains / name).write_bytes((remains / name).read_bytes()[:40])
-    expected = [SMALL(image) for path in images for image in read_frames(path)]
-    np.testing.assert_array_equal(build(images).read(np.arange(6)), expected)
+        ImageStore.build(files, SMALL, cache=cache, workers=1)
+    assert [path.name.endswith(".partial") for path in cache.iterdir() if path.is_dir()] == [True]
+
+    names: list[str] = []
+    monkeypatch.setattr(
+        store_module, "read_frames", lambda path, options: (names.append(path.name), read_frames(path))[1]
+    )
+    store = ImageStore.build(files, SMALL, cache=cache, workers=1)
+    assert names == ["4.png", "5.png"]
+    assert values(store) == [0, 1, 2, 3, 4, 5]
+    assert not list(cache.glob("*.partial"))
 
 
-def test_unreadable_files_are_counted_and_skipped(images: list[Path]) -> None:
-    images[0].write_bytes(images[0].read_bytes()[:100])  # header whole, pixels not
-    images[2].write_text("no image")
-    missing = images[0].with_name("missing.png")
-    store = build([*images, missing])
-    assert store.owner.tolist() == [1, 1, 1, 3]
-    assert [failure.path for failure in store.failures] == [images[0], images[2], missing]
-    assert all(failure.reason.startswith(f"{failure.path}: ") for failure in store.failures)
-    expected = [SMALL(image) for path in (images[1], images[3]) for image in read_frames(path)]
-    np.testing.assert_array_equal(store.read(np.arange(4)), expected)
+@pytest.mark.parametrize("name", ["plan.json", "pixels.npy", "done.npy"])
+@pytest.mark.parametrize("kept", [None, 0, 0.5])
+def test_damaged_interrupted_build_starts_afresh(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, name: str, kept: float | None
+) -> None:
+    files = [png(tmp_path / f"{number}.png", number) for number in range(3)]
+
+    def interrupted(path: Path, options: object) -> object:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module, "read_frames", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ImageStore.build(files, SMALL, cache=cache)
+    (partial,) = cache.glob("*.partial")
+    damage(partial / name, kept)
+    assert values(ImageStore.build(files, SMALL, cache=cache)) == [0, 1, 2]
 
 
-def test_reason_names_the_file_where_it_is_now(images: list[Path]) -> None:
-    images[1].write_text("no image")
-    build(images)
-    moved = images[1].rename(images[1].with_name("moved.tif"))
-    (failure,) = build([images[0], moved, *images[2:]]).failures
-    assert failure.reason.startswith(f"{moved}: not PNG")
-    assert str(images[1]) not in failure.reason
-
-
-def test_strict_refuses_an_unreadable_file(images: list[Path]) -> None:
-    images[1].write_text("no image")
-    with pytest.raises(UnreadableImage, match=r"b\.tif: not PNG"):
-        build(images, strict=True)
-    build(images)
-    with pytest.raises(UnreadableImage, match=r"b\.tif: not PNG"):
-        build(images, strict=True)
-
-
-def test_nothing_readable_is_refused_each_time(images: list[Path]) -> None:
-    for path in images:
-        path.write_text("no image")
-    for _ in range(2):
-        with pytest.raises(InputError, match=r"^heart: none of 4 files could be read; first: .*a\.png: not PNG"):
-            build(images, title="heart")
-
-
-def test_no_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^heart: no files"):
-        ImageStore.build([], SMALL, cache=tmp_path, title="heart")
+@pytest.mark.parametrize("name", ["index.json", "pixels.npy"])
+@pytest.mark.parametrize("kept", [None, 0, 0.05, 0.95])
+def test_damaged_store_is_made_anew(paths: list[Path], cache: Path, name: str, kept: float | None) -> None:
+    folder = ImageStore.build(paths, SMALL, cache=cache).folder
+    damage(folder / name, kept)
+    assert values(ImageStore.build(paths, SMALL, cache=cache)) == [10, 20, 21, 22, 50]
 
 
 @pytest.mark.parametrize(
-    ("name", "content"),
-    [("pixels.npy", b""), ("pixels.npy", None), ("index.json", b"{"), ("index.json", b"[]"), ("index.json", b"{}")],
+    "spoil",
+    [
+        lambda index: [],
+        lambda index: index | {"place": index["place"][:-1]},
+        lambda index: index | {"place": [*index["place"][:-1], 99]},
+        lambda index: index | {"place": [*index["place"][:-1], -1]},
+        lambda index: index | {"failures": []},
+        lambda index: {key: value for key, value in index.items() if key != "frame"},
+    ],
 )
-def test_damaged_store_is_made_anew(images: list[Path], name: str, content: bytes | None) -> None:
-    store = build(images)
-    damaged = store.folder / name
-    damaged.write_bytes(damaged.read_bytes()[:200] if content is None else content)
-    expected = [SMALL(image) for path in images for image in read_frames(path)]
-    np.testing.assert_array_equal(build(images).read(np.arange(6)), expected)
+def test_index_that_does_not_fit_is_made_anew(
+    paths: list[Path], cache: Path, spoil: Callable[[dict[str, list[object]]], object]
+) -> None:
+    path = ImageStore.build(paths, SMALL, cache=cache).folder / "index.json"
+    path.write_text(json.dumps(spoil(json.loads(path.read_text()))))
+    store = ImageStore.build(paths, SMALL, cache=cache)
+    assert values(store) == [10, 20, 21, 22, 50]
+    assert len(store.failures) == 2
 
 
-def test_store_survives_pickling_without_its_pixels(images: list[Path]) -> None:
-    store = build(images)
-    pickled = pickle.dumps(store)
-    copy = pickle.loads(pickled)
-    assert store.read(np.array([0])).tobytes() not in pickled
-    assert (copy.key, copy.paths, copy.failures) == (store.key, store.paths, store.failures)
-    np.testing.assert_array_equal(copy.owner, store.owner)
-    np.testing.assert_array_equal(copy.read(np.arange(6)), store.read(np.arange(6)))
+def damage(path: Path, kept: float | None) -> None:
+    """Delete the file, or cut it down to a share of its bytes."""
+    if kept is None:
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * kept)])
 
 
-def test_cache_that_cannot_be_written_is_named(images: list[Path]) -> None:
-    blocked = images[0].parent / "file"
-    blocked.write_text("")
-    with pytest.raises(InputError, match="HEALTHYGAN_CACHE") as caught:
-        ImageStore.build(images, SMALL, cache=blocked)
+def test_strict_refuses_the_first_bad_file_in_a_new_and_in_a_finished_store(paths: list[Path], cache: Path) -> None:
+    with pytest.raises(UnreadableImage, match=r"note\.png: not PNG"):  # found by its header, before any decoding
+        ImageStore.build(paths, SMALL, cache=cache, strict=True)
+    ImageStore.build(paths, SMALL, cache=cache)
+    with pytest.raises(UnreadableImage, match=r"c\.png: damaged"):
+        ImageStore.build(paths, SMALL, cache=cache, strict=True)
+
+
+def test_strict_stops_at_the_first_file_that_cannot_be_decoded(
+    tmp_path: Path, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "BATCH", 1)
+    files = [torn(tmp_path / "0.png"), *(png(tmp_path / f"{number}.png", number) for number in range(1, 9))]
+    with pytest.raises(UnreadableImage, match=r"0\.png: damaged"):
+        ImageStore.build(files, SMALL, cache=cache, workers=1, strict=True)
+    assert decoded == ["0.png"]
+
+
+@pytest.mark.parametrize("make", [torn, lambda path: path])
+def test_store_without_a_good_frame_is_refused(tmp_path: Path, cache: Path, make: Callable[[Path], Path]) -> None:
+    for _ in range(2):  # made, then found
+        with pytest.raises(InputError, match=r"none of 1 files could be read; first: .*a\.png") as caught:
+            ImageStore.build([make(tmp_path / "a.png")], SMALL, cache=cache)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_files_at_all_are_refused(cache: Path) -> None:
+    with pytest.raises(InputError, match="healthy: no image file is given"):
+        ImageStore.build([], SMALL, cache=cache, title="healthy")
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_file_with_other_frames_than_its_header_tells_is_a_failure(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    files = [stack(tmp_path / "a.tif", [1, 2]), png(tmp_path / "b.png", 5)]
+
+    def other(path: Path, options: object) -> object:
+        return list(read_frames(path))[:1] * (frames if path == files[0] else 1)
+
+    monkeypatch.setattr(store_module, "read_frames", other)
+    store = ImageStore.build(files, SMALL, cache=cache)
+    assert values(store) == [5]
+    assert f"{frames} frames where its header tells of 2" in store.failures[0].reason
+
+
+def test_pickled_store_maps_the_same_file(paths: list[Path], cache: Path) -> None:
+    store = ImageStore.build(paths, SMALL, cache=cache)
+    content = pickle.dumps(store)
+    assert len(content) < 2000
+    copy = pickle.loads(content)
+    assert values(copy) == values(store)
+    assert copy.failures == store.failures
+
+
+def test_builders_of_the_same_store_do_not_disturb_each_other(tmp_path: Path, cache: Path, decoded: list[str]) -> None:
+    # Each opens the lock file anew, so that threads exclude each other just as processes do.
+    files = [png(tmp_path / f"{number}.png", number) for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: ImageStore.build(files, SMALL, cache=cache, workers=2), range(4)))
+    assert all(values(store) == list(range(40)) for store in stores)
+    assert len(decoded) == 40
+    assert not list(cache.glob("*.partial"))
+
+
+def test_full_disk_is_told_before_decoding(
+    tmp_path: Path, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type(shutil.disk_usage(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(1000, 990, 10))
+    with pytest.raises(InputError, match=r"need .* GB .*HEALTHYGAN_CACHE"):
+        ImageStore.build([png(tmp_path / "a.png", 1)], SMALL, cache=cache)
+    assert decoded == []
+
+
+def test_cache_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file.*cannot be written.*HEALTHYGAN_CACHE") as caught:
+        ImageStore.build([png(tmp_path / "a.png", 1)], SMALL, cache=tmp_path / "file" / "cache")
     assert "\n" not in str(caught.value)
 
 
-def test_full_disk_is_reported_and_leaves_nothing_half_made(
-    images: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(handle: int, offset: int, length: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(InputError, match="No space left on device"):
-        build(images)
-    assert not list((images[0].parent / "cache").rglob("*.npy"))
-
-
-def test_cache_folder_comes_from_the_environment(
-    images: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("HEALTHYGAN_CACHE", str(tmp_path / "chosen"))
-    assert ImageStore.build(images, SMALL).folder.parent == tmp_path / "chosen"
-    monkeypatch.delenv("HEALTHYGAN_CACHE")
+def test_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HEALTHYGAN_CACHE", str(tmp_path / "own"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert ImageStore.build(images, SMALL).folder.parent == tmp_path / "xdg" / "healthygan"
+    assert default_cache() == tmp_path / "own"
+    monkeypatch.delenv("HEALTHYGAN_CACHE")
+    assert default_cache() == tmp_path / "xdg" / "healthygan"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache" / "healthygan"

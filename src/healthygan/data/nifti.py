@@ -85,6 +85,7 @@ def _voxels(path: Path, header: Any) -> NDArray[np.float32]:
     announced = int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
     with _opened(path) as file:
         content = file.read(int(header.get_data_offset()) + announced)
+        file.read(1)  # at the end of the data gzip compares its checksum
     volume = nibabel.as_closest_canonical(nibabel.Nifti1Image.from_bytes(content))
     return np.asarray(volume.dataobj, dtype=np.float32).reshape(volume.shape[:3])
 

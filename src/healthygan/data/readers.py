@@ -273,6 +273,9 @@ class TiffReader:
         if not isinstance(page, tifffile.TiffPage):
             page = page.aspage()
         _check_size(path, page.imagelength * page.imagewidth, options)
+        ends = (start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True))
+        if max(ends, default=0) > path.stat().st_size:
+            raise UnreadableImage(f"{path}: damaged (cut off); copy it again or leave it out")
         if page.samplesperpixel > 4 or page.imagedepth != 1:
             raise UnreadableImage(
                 f"{path}: {page.samplesperpixel} channels and {page.imagedepth} planes in a page; "

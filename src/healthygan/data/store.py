@@ -8,29 +8,35 @@ failed). While it is being made it is ``<name>.partial``, with a flag for each f
 import hashlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers import probe, read_frames
 from healthygan.errors import InputError, UnreadableImage
-from healthygan.files import atomic_path, content_hash, write_json
+from healthygan.files import content_hash, write_json
 from healthygan.progress import progress
+
+BATCH = 256
+"""Files after which what is decoded is brought to disk and counts as done."""
+SETTLED = 2.0
+"""Seconds after which a change to a file surely shows in its times."""
+DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError)
+"""What opening a half-written or half-deleted file of the cache raises."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be used, and why."""
+    """A file that could not be used, and why (one line that names the file)."""
 
     path: Path
     reason: str
@@ -48,9 +54,7 @@ class ImageStore:
         self.frame: NDArray[np.int64] = np.array(index["frame"], dtype=np.int64)
         """(frames,): number of each frame in its file."""
         self._places: NDArray[np.int64] = np.array(index["place"], dtype=np.int64)
-        self.failures = tuple(
-            Failure(self.paths[number], f"{self.paths[number]}: {reason}") for number, reason in index["failures"]
-        )
+        self._failed: dict[int, str] = dict(index["failures"])
         self._pixels: NDArray[np.uint16] = np.load(folder / "pixels.npy", mmap_mode="r")
 
     @classmethod
@@ -73,23 +77,21 @@ class ImageStore:
             title: what the progress bar calls it.
 
         Raises:
-            InputError: there is no file, none could be read, or the cache cannot be written.
+            InputError: no file could be read, or the cache cannot be written or has no room.
             UnreadableImage: under ``strict``.
         """
         if not paths:
-            raise InputError(f"{title}: no files to read; check the cohort")
+            raise InputError(f"{title}: no image file is given; name at least one")
         workers = workers or os.cpu_count() or 1
         home = cache or default_cache()
-        with ThreadPoolExecutor(workers) as pool, progress(f"{title}: reading", len(paths)) as advance:
-            hashes = []
-            for digest in pool.map(_hash_or_nothing, paths):
-                hashes.append(digest)
-                advance()
-        folder = home / _key(hashes, preprocessing)
-        with _locked(folder):
-            if not _complete(folder):
-                _Builder(folder, paths, preprocessing, workers, title).run()
-        store = cls(folder, paths)
+        folder = home / _key(_hashes(paths, home, workers, title), preprocessing)
+        store = _whole_store(folder, paths, preprocessing)
+        if store is None:
+            with _locked(folder):
+                store = _whole_store(folder, paths, preprocessing)
+                if store is None:
+                    _Builder(folder, paths, preprocessing, workers, strict, title).run()
+                    store = cls(folder, paths)
         if strict and store.failures:
             raise UnreadableImage(store.failures[0].reason)
         if not len(store):
@@ -101,18 +103,34 @@ class ImageStore:
         """Changes whenever the files' content or the preprocessing does."""
         return self.folder.name
 
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """The files that own no frame, in the order of ``paths``."""
+        return tuple(
+            Failure(self.paths[number], f"{self.paths[number]}: {reason}")
+            for number, reason in sorted(self._failed.items())
+        )
+
     def __len__(self) -> int:
         return len(self._places)
+
+    def __reduce__(self) -> tuple[type["ImageStore"], tuple[Path, tuple[Path, ...]]]:
+        """Pickled by its place: the copy maps the same file."""
+        return ImageStore, (self.folder, self.paths)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Copy n frames: n x C x H x W, 0 to 65,535."""
         return np.asarray(self._pixels[self._places[indices]])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "paths": self.paths}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"], state["paths"])  # type: ignore[misc]
+    def is_whole(self, shape: tuple[int, ...]) -> bool:
+        """Whether frames have ``shape``, each has its pixels, and each file has frames or a reason for none."""
+        return (
+            self._pixels.dtype == np.uint16
+            and self._pixels.shape[1:] == shape
+            and len(self.owner) == len(self.frame) == len(self._places)
+            and bool(np.isin(self._places, np.arange(len(self._pixels))).all())
+            and {*self.owner.tolist(), *self._failed} == set(range(len(self.paths)))
+        )
 
 
 def default_cache() -> Path:
@@ -126,137 +144,166 @@ class _Builder:
     """Makes one store's folder."""
 
     def __init__(
-        self, folder: Path, paths: Sequence[Path], preprocessing: Preprocessing, workers: int, title: str
+        self,
+        folder: Path,
+        paths: Sequence[Path],
+        preprocessing: Preprocessing,
+        workers: int,
+        strict: bool,
+        title: str,
     ) -> None:
         self.folder = folder
         self.partial = folder.with_name(folder.name + ".partial")
         self.paths = paths
         self.preprocessing = preprocessing
         self.workers = workers
+        self.strict = strict
         self.title = title
+        self.frames: list[list[int]] = []
+        """Frame numbers of each file, as its header tells."""
+        self.failures: dict[int, str] = {}
 
     def run(self) -> None:
-        self.partial.mkdir(parents=True, exist_ok=True)
-        self._decode()
+        pixels, done = self._resume() or self._start()
+        starts = np.cumsum([0, *(len(frames) for frames in self.frames)])
+        self._decode(pixels, done, starts)
+        self._write_index(starts)
+        (self.partial / "done.npy").unlink()
+        (self.partial / "plan.json").unlink()
         _remove(self.folder)
         self.partial.rename(self.folder)
 
-    def _decode(self) -> None:
-        plan = self._plan()
-        starts = np.concatenate([[0], np.cumsum([len(frames) for frames in plan["frames"]])])
-        pixels, done = self._arrays(int(starts[-1]))
-        failures: dict[int, str] = {int(number): reason for number, reason in plan["failures"].items()}
-        todo = [number for number in range(len(self.paths)) if not done[number] and number not in failures]
+    def _resume(self) -> tuple[np.memmap, np.memmap] | None:
+        """The arrays of an interrupted build, or none where it left nothing usable."""
+        try:
+            plan = json.loads((self.partial / "plan.json").read_text(encoding="utf-8"))
+            self.frames, self.failures = plan["frames"], dict(plan["failures"])
+            arrays = tuple(
+                np.lib.format.open_memmap(self.partial / name, mode="r+") for name in ("pixels.npy", "done.npy")
+            )
+            fits = tuple(array.shape for array in arrays) == self._shapes()
+        except DAMAGED:
+            return None
+        return (arrays[0], arrays[1]) if fits else None
+
+    def _start(self) -> tuple[np.memmap, np.memmap]:
+        """New arrays, sized by all files' headers. The plan comes last: with it, the rest is there."""
+        _remove(self.partial)
+        self.partial.mkdir(parents=True)
+        self.frames, self.failures = [], {}
+        with ThreadPoolExecutor(self.workers) as pool:
+            for number, found in enumerate(pool.map(self._frames_or_reason, self.paths)):
+                self.frames.append([] if isinstance(found, str) else found)
+                if isinstance(found, str):
+                    self._fail(number, found)
+        pixels_shape, done_shape = self._shapes()
+        _check_room(self.partial, int(np.prod(pixels_shape)) * 2)
+        make = np.lib.format.open_memmap
+        pixels = make(self.partial / "pixels.npy", mode="w+", dtype=np.uint16, shape=pixels_shape)
+        done = make(self.partial / "done.npy", mode="w+", dtype=np.uint8, shape=done_shape)
+        write_json(self.partial / "plan.json", {"frames": self.frames, "failures": list(self.failures.items())})
+        return pixels, done
+
+    def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of the pixels (an empty file cannot be mapped, so at least one frame) and of the flags."""
+        frames = max(1, sum(len(numbers) for numbers in self.frames))
+        return (frames, *_frame_shape(self.preprocessing)), (len(self.paths),)
+
+    def _decode(self, pixels: np.memmap, done: np.memmap, starts: NDArray[np.int64]) -> None:
+        todo = [number for number in range(len(self.paths)) if not done[number] and number not in self.failures]
 
         def decode(number: int) -> str | None:
-            place = pixels[starts[number] : starts[number + 1]]
-            reason = self._decode_file(number, plan["frames"][number], place)
-            done[number] = reason is None  # here, so that an interruption loses no finished file
-            return reason
+            return self._decode_file(number, pixels[starts[number] : starts[number + 1]])
 
-        with ThreadPoolExecutor(self.workers) as pool, self._progress(len(self.paths) - len(todo)) as advance:
-            for number, reason in zip(todo, pool.map(decode, todo), strict=True):
-                if reason is not None:
-                    failures[number] = reason
-                advance()
-        if isinstance(pixels, np.memmap):
-            pixels.flush()
-        self._write_index(plan["frames"], starts, failures)
-        (self.partial / "done.npy").unlink(missing_ok=True)
-        (self.partial / "plan.json").unlink()
+        with (
+            ThreadPoolExecutor(self.workers) as pool,
+            progress(f"{self.title}: decoding", len(self.paths), len(self.paths) - len(todo)) as advance,
+        ):
+            for start in range(0, len(todo), BATCH):
+                batch = todo[start : start + BATCH]
+                good = []
+                for number, reason in zip(batch, pool.map(decode, batch), strict=True):
+                    if reason is None:
+                        good.append(number)
+                    else:
+                        self._fail(number, reason)
+                    advance()
+                # In this order, so that a flag never tells of pixels that a power cut took.
+                pixels.flush()
+                done[good] = 1
 
-    def _plan(self) -> dict[str, Any]:
-        """Frame numbers of each file, from the headers; kept, so that going on needs no second look."""
-        path = self.partial / "plan.json"
-        with suppress(FileNotFoundError, ValueError):
-            plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return plan
-        frames: list[list[int]] = []
-        failures: dict[int, str] = {}
-        with ThreadPoolExecutor(self.workers) as pool:
-            for number, found in enumerate(pool.map(partial(_frames_or_reason, self.preprocessing), self.paths)):
-                frames.append([] if isinstance(found, str) else found)
-                if isinstance(found, str):
-                    failures[number] = found
-        write_json(path, {"frames": frames, "failures": failures})
-        return {"frames": frames, "failures": failures}
-
-    def _decode_file(self, number: int, frames: list[int], place: NDArray[np.uint16]) -> str | None:
+    def _decode_file(self, number: int, place: NDArray[np.uint16]) -> str | None:
         """Fill ``place``; give the reason where the file cannot be used."""
         path = self.paths[number]
+        count = 0
         try:
-            count = 0
-            for count, image in enumerate(read_frames(path, self.preprocessing.reader), start=1):
-                if count > len(frames):
-                    break
-                place[count - 1] = self.preprocessing(image)
-            if count != len(frames):
-                return f"{count} frames where its header tells of {len(frames)}; leave it out"
+            for image in read_frames(path, self.preprocessing.reader):
+                if count < len(place):
+                    place[count] = self.preprocessing(image)
+                count += 1
         except UnreadableImage as error:
             return _without_path(error, path)
+        if count != len(place):
+            return f"{count} frames where its header tells of {len(place)}; copy it again or leave it out"
         return None
 
-    def _write_index(self, frames: list[list[int]], starts: NDArray[np.int64], failures: dict[int, str]) -> None:
+    def _frames_or_reason(self, path: Path) -> list[int] | str:
+        try:
+            return list(probe(path, self.preprocessing.reader).frames)
+        except UnreadableImage as error:
+            return _without_path(error, path)
+
+    def _fail(self, number: int, reason: str) -> None:
+        if self.strict:
+            raise UnreadableImage(f"{self.paths[number]}: {reason}")
+        self.failures[number] = reason
+
+    def _write_index(self, starts: NDArray[np.int64]) -> None:
         rows = [
             (number, frame, int(starts[number]) + place)
-            for number, numbers in enumerate(frames)
-            if number not in failures
+            for number, numbers in enumerate(self.frames)
+            if number not in self.failures
             for place, frame in enumerate(numbers)
         ]
         owner, frame, place = zip(*rows, strict=True) if rows else ((), (), ())
-        write_json(
-            self.partial / "index.json",
-            {"owner": owner, "frame": frame, "place": place, "failures": sorted(failures.items())},
-        )
+        failures = sorted(self.failures.items())
+        write_json(self.partial / "index.json", {"owner": owner, "frame": frame, "place": place, "failures": failures})
 
-    def _shape(self) -> tuple[int, int, int]:
-        return self.preprocessing.channels, self.preprocessing.size, self.preprocessing.size
 
-    def _arrays(self, frames: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-        """Pixels, and flags of the files that are done: what an interrupted build left, or zeros."""
-        shape = (frames, *self._shape())
-        if not frames:
-            np.save(self.partial / "pixels.npy", np.empty(shape, np.uint16))
-            return np.empty(shape, np.uint16), np.zeros(len(self.paths), np.uint8)
-        kept_pixels, kept_done = self.partial / "pixels.npy", self.partial / "done.npy"
+def _hashes(paths: Sequence[Path], home: Path, workers: int, title: str) -> list[str]:
+    """Content hash of each file, empty where it cannot be read (which is reported when it is decoded).
+
+    Files whose size and times have not changed since an earlier call are not read again.
+    """
+    notes = home / "hashes.json"
+    known: dict[str, list[int | str]] = {}
+    with suppress(*DAMAGED):
+        known = dict(json.loads(notes.read_text(encoding="utf-8")))
+    now = time.time_ns()
+
+    def note(path: Path) -> list[int | str]:
         try:
-            return open_memmap(kept_pixels, mode="r+"), open_memmap(kept_done, mode="r+")
-        except (OSError, ValueError, EOFError):  # none or damaged
-            kept_done.unlink(missing_ok=True)
-        _make_array(kept_pixels, shape, np.uint16)
-        _make_array(kept_done, (len(self.paths),), np.uint8)
-        return open_memmap(kept_pixels, mode="r+"), open_memmap(kept_done, mode="r+")
+            status = path.stat()
+            found = known.get(str(path.absolute()), [])
+            mark: list[int | str] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+            return found if found[:3] == mark and len(found) == 4 else [*mark, content_hash(path)]
+        except OSError:
+            return []
 
-    def _progress(self, done: int) -> Any:
-        return progress(f"{self.title}: decoding", len(self.paths), done)
-
-
-def _make_array(path: Path, shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    """Zeros, their place on the disk taken: writing to mapped memory on a full disk would kill the process."""
-    with atomic_path(path) as temporary:
-        open_memmap(temporary, mode="w+", dtype=dtype, shape=shape).flush()
-        if hasattr(os, "posix_fallocate"):
-            with temporary.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, temporary.stat().st_size)
-
-
-def _hash_or_nothing(path: Path) -> str:
-    try:
-        return content_hash(path)
-    except OSError:
-        return ""  # reported when it is decoded
-
-
-def _frames_or_reason(preprocessing: Preprocessing, path: Path) -> list[int] | str:
-    try:
-        return list(probe(path, preprocessing.reader).frames)
-    except UnreadableImage as error:
-        return _without_path(error, path)
-
-
-def _without_path(error: UnreadableImage, path: Path) -> str:
-    """The same content may lie elsewhere when the store is used again."""
-    return str(error).removeprefix(f"{path}: ")
+    with ThreadPoolExecutor(workers) as pool, progress(f"{title}: reading", len(paths)) as advance:
+        noted = []
+        for entry in pool.map(note, paths):
+            noted.append(entry)
+            advance()
+    fresh = {
+        str(path.absolute()): entry
+        for path, entry in zip(paths, noted, strict=True)
+        if entry and now - max(int(entry[1]), int(entry[2])) > SETTLED * 1e9
+    }
+    if not fresh.items() <= known.items():
+        with suppress(InputError):  # a cache that cannot be written is reported where it must be
+            write_json(notes, known | fresh)
+    return [str(entry[3]) if entry else "" for entry in noted]
 
 
 def _key(hashes: list[str], preprocessing: Preprocessing) -> str:
@@ -264,22 +311,37 @@ def _key(hashes: list[str], preprocessing: Preprocessing) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _complete(folder: Path) -> bool:
-    """Whether the folder holds a whole store; a damaged one is made anew."""
+def _frame_shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
+    return preprocessing.channels, preprocessing.size, preprocessing.size
+
+
+def _whole_store(folder: Path, paths: Sequence[Path], preprocessing: Preprocessing) -> ImageStore | None:
+    """The store in ``folder``; none where there is none, or a damaged one."""
     try:
-        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r")
-        columns = [index[name] for name in ("owner", "frame", "place")]
-        return "failures" in index and len(pixels) > max(columns[2], default=-1)
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return False
+        store = ImageStore(folder, paths)
+    except DAMAGED:
+        return None
+    return store if store.is_whole(_frame_shape(preprocessing)) else None
+
+
+def _without_path(error: UnreadableImage, path: Path) -> str:
+    """The same content may be found under another name next time."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    # Writing to a mapped file on a full disk would end the process without a word.
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder.parent}: the decoded images need {needed / 1e9:.1f} GB where {free / 1e9:.1f} GB are free; "
+            "make room or set HEALTHYGAN_CACHE to a folder on another disk"
+        )
 
 
 def _remove(folder: Path) -> None:
-    for path in folder.glob("*"):
-        path.unlink()
     if folder.exists():
-        folder.rmdir()
+        shutil.rmtree(folder)
 
 
 @contextmanager
