@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def evaluate(
         InputError: the run is not finished, or there is no test set.
     """
     detector, config, decision = workflow.load(run, device)
-    own = Cohort.from_manifest(run.cohort)
+    own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
     test = cohort.split(Split.TEST)
