@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import os
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
+from healthygan.metrics import called_diseased, patient_means
 from healthygan.progress import progress
 from healthygan.run import Run
 
@@ -162,8 +163,7 @@ def _decoded(
 
 def _score(detector: Detector, path: Path, frames: Frames, output: Path, options: _Options) -> list[tuple[int, float]]:
     x = to_tensor(np.stack([pixels for _, pixels in frames]))
-    weight = next(iter(detector.weights().values()))
-    found = detector.predict(x.to(weight.device))
+    found = workflow.predict_batch(detector, x)
     if not found.score.isfinite().all():
         raise InputError(
             f"{path}: its score is not a finite number; the model is damaged: copy the run again or train anew"
@@ -186,7 +186,7 @@ def _number_of(path: Path) -> int:
 
 def _write_maps(stem: Path, x: torch.Tensor, found: Prediction, number: int, options: _Options) -> None:
     assert found.difference is not None
-    difference = found.difference[number, 0].float().cpu().numpy()
+    difference = found.difference[number, 0].numpy()
     if options.overlays:
         with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
             Image.fromarray(overlay(x.mean(dim=0).numpy(), difference, options.map_top)).save(temporary)
@@ -260,12 +260,10 @@ def _rank(
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    of_patient: defaultdict[str, list[float]] = defaultdict(list)
-    for path, _, value in rows:
-        if path in patients:
-            of_patient[patients[path]].append(value)
-    means = {patient: float(np.mean(found)) for patient, found in of_patient.items()}
-    flagged = None if threshold is None else int((values >= threshold).sum())
+    known = [number for number, (path, _, _) in enumerate(rows) if path in patients]
+    names, averages = patient_means(values[known], [patients[rows[number][0]] for number in known])
+    means = dict(zip(names, averages, strict=True))
+    flags = None if threshold is None else called_diseased(values, threshold)
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -276,7 +274,7 @@ def _rank(
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
             patient = patients.get(path, "")
-            flag = "" if threshold is None else int(value >= threshold)
+            flag = "" if flags is None else int(flags[number])
             mean = f"{means[patient]:.6f}" if patient else ""
             writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patient, mean])
-    return table, flagged, len(rows)
+    return table, None if flags is None else int(flags.sum()), len(rows)

@@ -1,12 +1,14 @@
 """Training from a cohort to a finished run: hold out, decode, fit, choose, cut."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from healthygan import metrics
 from healthygan.config import Config, load_config
@@ -93,8 +95,13 @@ def best_device(name: str = "auto") -> torch.device:
 
 def predict(detector: Detector, store: ImageStore, indices: NDArray[np.int64]) -> Prediction:
     """Score some of a store's frames, one batch; the result is on the CPU."""
+    return predict_batch(detector, to_tensor(store.read(indices)))
+
+
+def predict_batch(detector: Detector, x: Tensor) -> Prediction:
+    """Score x, N x C x H x W in [-1, 1], wherever the detector is; the result is on the CPU."""
     weight = next(iter(detector.weights().values()))
-    found = detector.predict(to_tensor(store.read(indices)).to(weight.device))
+    found = detector.predict(x.to(weight.device))
     parts = (found.score, found.difference, found.translated, found.mask)
     return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
 
@@ -122,14 +129,15 @@ def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], t
         return healthy, validation
     wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
     wanted = min(wanted, len(healthy) // 2)
-    patients = sorted({_patient(image) for image in healthy})
+    images_of = Counter(_patient(image) for image in healthy)
+    patients = sorted(images_of)
     chosen: set[str] = set()
     count = 0
     for number in np.random.default_rng([config.training.seed, len(healthy)]).permutation(len(patients)):
         if count >= wanted:
             break
         chosen.add(patients[number])
-        count += sum(_patient(image) == patients[number] for image in healthy)
+        count += images_of[patients[number]]
     kept = tuple(image for image in healthy if _patient(image) not in chosen)
     return kept, tuple(image for image in healthy if _patient(image) in chosen)
 
