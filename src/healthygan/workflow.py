@@ -15,8 +15,8 @@ from healthygan.config import Config, load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
+from healthygan.detectors import registry
 from healthygan.detectors.base import Detector, Prediction
-from healthygan.detectors.healthygan import HealthyGAN
 from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.progress import progress
@@ -64,7 +64,8 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
 
 def build(config: Config) -> Detector:
     """An untrained detector."""
-    return HealthyGAN(config.detector, config.preprocessing.channels, config.training.seed)
+    shape = config.preprocessing
+    return registry.build(config.detector, shape.channels, shape.size, config.training.seed)
 
 
 def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:

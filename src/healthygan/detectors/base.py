@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from healthygan.data.store import ImageStore
@@ -25,10 +26,39 @@ class Prediction:
     """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
 
 
+class DetectorConfig(BaseModel):
+    """A detector's own settings; each kind narrows ``name`` to its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+
+    def check(self, size: int) -> None:
+        """Refuse what images of ``size`` x ``size`` pixels cannot bear.
+
+        Raises:
+            ValueError: names the setting and the remedy.
+        """
+
+
 class Detector(ABC):
-    """Learns from a healthy set and a mixed one, then scores images one batch at a time."""
+    """Learns from a healthy set and, where the method can use one, a mixed set; scores a batch at a time.
+
+    Args:
+        config: of this kind's own ``Config``.
+        channels: image channels C.
+        size: side of the square images in pixels.
+        seed: of the first weights and of whatever else is drawn.
+
+    Raises:
+        ValueError: the settings do not suit such images.
+    """
 
     name: ClassVar[str]
+    Config: ClassVar[type[DetectorConfig]]
+
+    @abstractmethod
+    def __init__(self, config: Any, channels: int, size: int, seed: int = 0) -> None: ...
 
     @abstractmethod
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:

@@ -7,21 +7,19 @@ from typing import ClassVar, Literal, Self
 
 import torch
 from lightning import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, Prediction
+from healthygan.detectors.base import Detector, DetectorConfig, Prediction
 from healthygan.networks import Discriminator, Generator, Translation
 from healthygan.training import Batch, Recipe, Training
 
 
-class HealthyGANConfig(BaseModel):
+class HealthyGANConfig(DetectorConfig):
     """Networks and losses; the defaults are the paper's (tables 2 and 3, section 3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["healthygan"] = "healthygan"
     width: int = Field(64, ge=1, description="channels of the first convolution of either network")
@@ -38,6 +36,14 @@ class HealthyGANConfig(BaseModel):
     focus_zero_one: float = Field(1.0, ge=0, description="lambda_fz, equation 7")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="averaging of the generator used to score; 0 = off")
 
+    def check(self, size: int) -> None:
+        """Refuse more halvings than the image has."""
+        if 2**self.discriminator_blocks > size:
+            raise ValueError(
+                f"detector.discriminator_blocks={self.discriminator_blocks} halves an image of "
+                f"preprocessing.size={size} to nothing; take fewer blocks"
+            )
+
 
 class HealthyGAN(Detector):
     """The trained generator and how it scores.
@@ -45,14 +51,16 @@ class HealthyGAN(Detector):
     Args:
         config: sizes and weights.
         channels: image channels C.
+        size: side of the images in pixels.
         seed: of the networks' first weights.
     """
 
     name: ClassVar[str] = "healthygan"
+    Config: ClassVar[type[DetectorConfig]] = HealthyGANConfig
 
-    def __init__(self, config: HealthyGANConfig, channels: int, seed: int = 0) -> None:
+    def __init__(self, config: HealthyGANConfig, channels: int, size: int, seed: int = 0) -> None:
+        config.check(size)
         self.config = config
-        self.seed = seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = Generator(channels, config.width, config.generator_blocks)
