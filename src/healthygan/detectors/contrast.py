@@ -28,7 +28,7 @@ from healthygan.detectors.base import DetectorConfig, Prediction
 from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable
 from healthygan.errors import InputError
 from healthygan.files import atomic_path
-from healthygan.mixture import Mixture, fit_mixture, share_interval
+from healthygan.pile_share import Mixture, fit_mixture, share_interval
 from healthygan.progress import progress
 from healthygan.run import Run
 from healthygan.training import Training

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from healthygan.mixture import fit_mixture, share_interval
+from healthygan.pile_share import fit_mixture, share_interval
 
 
 def pile(share, *, count=600, shift=2.0, seed=0):
