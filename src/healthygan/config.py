@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthygan.data.preprocessing import Preprocessing
+from healthygan.detectors.base import WatchedConfig
 from healthygan.detectors.healthygan import HealthyGANConfig
 from healthygan.detectors.registry import DETECTORS, AnyDetectorConfig
 from healthygan.errors import InputError
@@ -22,8 +23,10 @@ class SelectionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: Literal["last", "validation_auc"] = Field(
-        "validation_auc", description="validation_auc takes the last one where validation has no labels"
+    rule: Literal["last", "validation_auc", "healthy_figure"] = Field(
+        "validation_auc",
+        description="healthy_figure: the detector's own figure of held-out healthy images, where it has one; "
+        "validation_auc, where validation has no labels, takes that or else the last one",
     )
     specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
     holdout: float = Field(
@@ -47,6 +50,16 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _images_suit_the_detector(self) -> Self:
         self.detector.check(self.preprocessing.size)
+        return self
+
+    @model_validator(mode="after")
+    def _training_and_selection_suit_the_detector(self) -> Self:
+        self.detector.check_training(self.training)
+        if self.selection.rule == "healthy_figure" and not isinstance(self.detector, WatchedConfig):
+            raise ValueError(
+                f"selection.rule=healthy_figure: detector {self.detector.name} has no figure of its own; "
+                "take validation_auc or last"
+            )
         return self
 
     def save(self, path: Path) -> None:
