@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -58,6 +58,7 @@ class CohortImage:
         patient_id: no patient may be in two splits. Only a manifest gives it.
         source: where the image comes from (hospital, device, collection). Only a manifest gives it.
         mask: an image file that marks the disease, for measuring where a difference map points.
+        more: the filled cells of a manifest's further columns, by column.
 
     Raises:
         InputError: diseased in the healthy split.
@@ -69,6 +70,7 @@ class CohortImage:
     patient_id: str | None = None
     source: str | None = None
     mask: Path | None = None
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.split is Split.HEALTHY and self.label is Label.DISEASED:
@@ -76,6 +78,13 @@ class CohortImage:
                 f"{self.path}: is labelled diseased but stands in the healthy split; "
                 "move it to mixed, validation or test"
             )
+
+
+def column_value(image: CohortImage, name: str) -> str | None:
+    """What the manifest's column ``name`` says of an image: source, patient_id or a further one."""
+    if name == "source":
+        return image.source
+    return image.patient_id if name == "patient_id" else image.more.get(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +98,7 @@ class Cohort:
     def from_manifest(cls, path: Path) -> "Cohort":
         """Read a CSV file with the columns path and split, and if known label, patient_id, source and mask.
 
-        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are ignored.
+        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are kept as they are.
         Relative paths start at the manifest's folder. The files themselves are looked at by ``verify``.
 
         Raises:
@@ -122,6 +131,10 @@ class Cohort:
         name = Path(os.path.commonpath([str(folder) for folder in folders.values()])).name
         return cls(name=name or "cohort", images=tuple(images))
 
+    def column(self, name: str, split: Split) -> list[str | None]:
+        """What a column of the manifest says of each image of one split, in order; ``None`` where nothing."""
+        return [column_value(image, name) for image in self.split(split)]
+
     def split(self, split: Split) -> tuple[CohortImage, ...]:
         """The images of one split, in order."""
         return tuple(image for image in self.images if image.split is split)
@@ -139,7 +152,8 @@ class Cohort:
         folder = _absolute(path).parent
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        further = list(dict.fromkeys(column for image in self.images for column in image.more))
+        writer.writerow((*COLUMNS, *further))
         for image in self.images:
             mask = _relative(image.mask, folder) if image.mask else None
             row = (
@@ -149,6 +163,7 @@ class Cohort:
                 image.patient_id,
                 image.source,
                 mask,
+                *(image.more.get(column) for column in further),
             )
             _refuse_undecodable(row)
             writer.writerow(row)
@@ -343,6 +358,7 @@ def _manifest_image(cells: Mapping[str, str], folder: Path) -> CohortImage:
         patient_id=cells.get("patient_id", "").strip() or None,
         source=cells.get("source", "").strip() or None,
         mask=_absolute(folder / mask) if mask.strip() else None,
+        more={name: cell for name, cell in cells.items() if name and name not in COLUMNS and cell.strip()},
     )
 
 
