@@ -50,7 +50,7 @@ def _inspect(options: argparse.Namespace, console: Console) -> None:
     from healthygan.inspection import inspect_cohort
 
     config = load_config(options.config or options.preset, options.set)
-    inspect_cohort(_cohort(options), config.preprocessing, options.output).print(console)
+    inspect_cohort(_cohort(options), config.preprocessing, options.output, options.control).print(console)
 
 
 def _train(options: argparse.Namespace, console: Console) -> None:
@@ -121,7 +121,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     given = any((options.cohort, options.healthy, options.mixed, options.validation, options.test))
     output = options.output or options.run / "evaluation"
     cohort = _cohort(options) if given else None
-    found = evaluate(Run(options.run), cohort, output, device=options.device, strict=options.strict)
+    found = evaluate(
+        Run(options.run), cohort, output, control=options.control, device=options.device, strict=options.strict
+    )
     _show(console, found, output / "report.html")
 
 
@@ -175,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     _cohort_options(inspect)
     _config_options(inspect)
     inspect.add_argument("-o", "--output", type=Path, metavar="PNG", help="contact sheet to write")
+    _control_option(inspect)
 
     train = verbs.add_parser("train", help="learn from healthy images and a mixed pile")
     _cohort_options(train)
@@ -196,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
+    _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)
 
@@ -224,6 +228,16 @@ def _config_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FIELD=VALUE",
         help="such as training.seed=1; repeatable",
+    )
+
+
+def _control_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="column of the manifest whose AUC alone is wanted beside that of source; repeatable",
     )
 
 

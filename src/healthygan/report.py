@@ -195,6 +195,10 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
     if result is not None:
         rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
+        near = [name for name, value in evaluation.controls.items() if result.auc_interval.low <= value < result.auc]
+        if near:
+            names = ", ".join(f"“{name}”" for name in near)
+            found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
     if evaluation.honest_threshold == math.inf:
         found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
     return found

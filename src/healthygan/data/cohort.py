@@ -87,6 +87,22 @@ def column_value(image: CohortImage, name: str) -> str | None:
     return image.patient_id if name == "patient_id" else image.more.get(name)
 
 
+def check_columns(cohort: "Cohort", splits: Iterable[Split], columns: Iterable[str]) -> None:
+    """Refuse columns of which the images of a split have nothing.
+
+    Raises:
+        InputError: names the column, and those there are.
+    """
+    for split in splits:
+        for name in columns:
+            if not any(cohort.column(name, split)):
+                known = sorted({"source", *(column for image in cohort.images for column in image.more)})
+                raise InputError(
+                    f"--control {name}: the {split} images of {cohort.name} have nothing in a column of that name"
+                    f"{_hint(name, known)}; its columns are {', '.join(known)}"
+                )
+
+
 @dataclass(frozen=True, slots=True)
 class Cohort:
     """The images of one study, each in one split, in the order of the manifest or sorted by path."""
@@ -98,7 +114,7 @@ class Cohort:
     def from_manifest(cls, path: Path) -> "Cohort":
         """Read a CSV file with the columns path and split, and if known label, patient_id, source and mask.
 
-        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are kept as they are.
+        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are kept in ``more``.
         Relative paths start at the manifest's folder. The files themselves are looked at by ``verify``.
 
         Raises:
@@ -358,7 +374,7 @@ def _manifest_image(cells: Mapping[str, str], folder: Path) -> CohortImage:
         patient_id=cells.get("patient_id", "").strip() or None,
         source=cells.get("source", "").strip() or None,
         mask=_absolute(folder / mask) if mask.strip() else None,
-        more={name: cell for name, cell in cells.items() if name and name not in COLUMNS and cell.strip()},
+        more={name: cell.strip() for name, cell in cells.items() if name and name not in COLUMNS and cell.strip()},
     )
 
 
@@ -425,7 +441,7 @@ def _hint(wanted: str, candidates: Sequence[str]) -> str:
 
 
 def _folder_images(folder: Path, split: Split) -> list[CohortImage]:
-    paths = sorted(path for path in _walk(folder) if is_image_name(path))
+    paths = sorted(path for path in walk(folder) if is_image_name(path))
     if not paths:
         raise InputError(f"{folder}: holds no image file; put the {split} images there or leave the folder out")
     return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in paths]
@@ -439,7 +455,7 @@ def _folder_label(path: Path, split: Split) -> Label | None:
     return Label.HEALTHY if split is Split.HEALTHY else None
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk(root: Path) -> Iterator[Path]:
     """All files below ``root`` that are not hidden; linked folders are followed, each folder once."""
     visited: set[Path] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_refuse_unlistable):
