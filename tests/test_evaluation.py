@@ -6,15 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from healthygan import metrics
 from healthygan.config import load_config
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
-from healthygan.evaluation import column_aucs, evaluate
+from healthygan.evaluation import evaluate
 from healthygan.report import Evaluation
 from healthygan.run import Run
 from healthygan.workflow import train
@@ -118,32 +117,6 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
     assert found.performance is None and found.controls == {} and found.pixel_auroc is None
     assert (tmp_path / "out" / "report.html").exists()
     assert {row["label"] for row in _rows(tmp_path / "out")} == {""}
-
-
-def test_a_column_is_learned_from_the_training_sets_and_judged_on_the_test_set() -> None:
-    def images(split: Split, label: Label | None, *scanners: str) -> list[CohortImage]:
-        return [CohortImage(Path("a.png"), split, label, more={"scanner": name} if name else {}) for name in scanners]
-
-    cohort = Cohort(
-        "c",
-        (
-            *images(Split.HEALTHY, Label.HEALTHY, "a", "a", "a", "b"),
-            *images(Split.MIXED, None, "a", "b", "b", "c"),
-            *images(Split.TEST, Label.HEALTHY, "a", "b"),
-            *images(Split.TEST, Label.DISEASED, "c", "b", "", "a"),
-        ),
-    )
-    test = cohort.split(Split.TEST)
-    areas = column_aucs(cohort, ["scanner"], test, np.array([i.label is Label.DISEASED for i in test]))
-    # Shares: a 1/4, b 2/3, c 1, never seen 1/2. Of 8 pairs: c 2, b 1.5, empty 1, a 0.5.
-    # Rare in healthy: a 1/4, b 3/4, c and empty 1: c 2, b 1.5, empty 2, a 0.5. Not a: c, b, empty 1.5 each, a 0.5.
-    assert areas == pytest.approx(
-        {
-            "scanner alone": 5 / 8,
-            "scanner alone (rare in healthy)": 6 / 8,
-            "scanner alone (not a)": 5 / 8,
-        }
-    )
 
 
 @pytest.mark.usefixtures("quick")

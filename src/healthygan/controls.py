@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from healthygan.data.cohort import Cohort, CohortImage, Split, column_value
 from healthygan.metrics import auc
 
 UNKNOWN = "unknown"
@@ -102,6 +103,25 @@ def column_scores(
         found["rare in healthy"] = np.array([1 - counts[value] / len(known) for value in values])
         found[f"not {commonest}"] = np.array([float(value != commonest) for value in values])
     return found
+
+
+def column_aucs(
+    cohort: Cohort, columns: Sequence[str], images: Sequence[CohortImage], labels: NDArray[np.bool_]
+) -> dict[str, float]:
+    """AUC of ``source``, and of further columns, alone: learned from a cohort's training sets without labels.
+
+    Args:
+        cohort: whose healthy and mixed sets are known.
+        columns: beside ``source``.
+        images: (N,) test images.
+        labels: (N,), True = diseased.
+    """
+    areas = {}
+    for column in dict.fromkeys(("source", *columns)):
+        healthy, mixed = (cohort.column(column, split) for split in (Split.HEALTHY, Split.MIXED))
+        for way, found in column_scores(healthy, mixed, [column_value(image, column) for image in images]).items():
+            areas[f"{column} alone" + (f" ({way})" if way else "")] = auc(found, labels)
+    return areas
 
 
 def _statistics(image: NDArray[np.float64]) -> dict[str, float]:

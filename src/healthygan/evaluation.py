@@ -12,8 +12,8 @@ from PIL import Image
 
 from healthygan import metrics, report, workflow
 from healthygan.config import Config
-from healthygan.controls import column_scores, control_aucs, controls
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, column_value, verify
+from healthygan.controls import column_aucs, control_aucs, controls
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.errors import InputError
@@ -126,25 +126,6 @@ def _controls(
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
     return control_aucs(values, labels) | column_aucs(own, columns, frames, labels)
-
-
-def column_aucs(
-    cohort: Cohort, columns: Sequence[str], images: Sequence[CohortImage], labels: NDArray[np.bool_]
-) -> dict[str, float]:
-    """AUC of ``source``, and of further columns, alone: learned from a cohort's training sets without labels.
-
-    Args:
-        cohort: whose healthy and mixed sets are known.
-        columns: beside ``source``.
-        images: (N,) test images.
-        labels: (N,), True = diseased.
-    """
-    areas = {}
-    for column in dict.fromkeys(("source", *columns)):
-        healthy, mixed = (cohort.column(column, split) for split in (Split.HEALTHY, Split.MIXED))
-        for way, found in column_scores(healthy, mixed, [column_value(image, column) for image in images]).items():
-            areas[f"{column} alone" + (f" ({way})" if way else "")] = metrics.auc(found, labels)
-    return areas
 
 
 def _localisation(

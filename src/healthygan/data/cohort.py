@@ -99,7 +99,7 @@ def check_columns(cohort: "Cohort", splits: Iterable[Split], columns: Iterable[s
                 known = sorted({"source", *(column for image in cohort.images for column in image.more)})
                 raise InputError(
                     f"--control {name}: the {split} images of {cohort.name} have nothing in a column of that name"
-                    f"{_hint(name, known)}; its columns are {', '.join(known)}"
+                    f"{hint(name, known)}; its columns are {', '.join(known)}"
                 )
 
 
@@ -165,6 +165,10 @@ class Cohort:
         Raises:
             InputError: the file cannot be written, or an image's name is no valid UTF-8.
         """
+        write_text(path, self.manifest_text(path))
+
+    def manifest_text(self, path: Path) -> str:
+        """What ``write_manifest`` writes to ``path``."""
         folder = _absolute(path).parent
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
@@ -183,7 +187,7 @@ class Cohort:
             )
             _refuse_undecodable(row)
             writer.writerow(row)
-        write_text(path, text.getvalue())
+        return text.getvalue()
 
 
 def load_cohort(
@@ -417,7 +421,7 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         if column not in header:
             found = ", ".join(header) or "nothing"
             raise InputError(
-                f"{where}: the column '{column}' is missing{_hint(column, header)}; found {found}; "
+                f"{where}: the column '{column}' is missing{hint(column, header)}; found {found}; "
                 f"the first line must name the columns {', '.join(COLUMNS)} (the first two are required)"
             )
     for column in COLUMNS:
@@ -429,11 +433,11 @@ def _choice(kind: type[Choice], value: str) -> Choice:
     allowed = [member.value for member in kind]
     if value not in allowed:
         what = kind.__name__.lower()
-        raise InputError(f"unknown {what} {value!r}{_hint(value, allowed)}; use {', '.join(allowed)}")
+        raise InputError(f"unknown {what} {value!r}{hint(value, allowed)}; use {', '.join(allowed)}")
     return kind(value)
 
 
-def _hint(wanted: str, candidates: Sequence[str]) -> str:
+def hint(wanted: str, candidates: Sequence[str]) -> str:
     """Name the nearest candidate, or nothing where none is near; upper and lower case count as the same."""
     by_lower_case = {candidate.lower(): candidate for candidate in candidates}
     nearest = difflib.get_close_matches(wanted.lower(), by_lower_case, n=1)
