@@ -1,7 +1,7 @@
 """Finding the listed images under the user's folders; a missing, extra or doubled one is told by name."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,10 @@ def find_images(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def check_names(
-    wanted: Collection[str], listed: Collection[str], found: dict[str, list[Path]], listed_twice: Iterable[str] = ()
+    wanted: Collection[str],
+    listed: Collection[str],
+    found: Mapping[str, Sequence[Path]],
+    listed_twice: Iterable[str] = (),
 ) -> Problems:
     """Compare lists with folders.
 

@@ -96,14 +96,16 @@ def finish(
     """
     if manifest.suffix.lower() != ".csv":
         raise InputError(f"{manifest}: a manifest is a CSV file; give a name that ends in .csv")
-    problems = check_names(splits.keys(), {r.name for r in records}, dict(files), listed_twice)  # type: ignore[arg-type]
+    problems = check_names(splits, {record.name for record in records}, files, listed_twice)
     listing = manifest.with_suffix(".problems.txt")
     if problems.lines():
         write_text(listing, "".join(f"{line}\n" for line in problems.lines()))
     else:
         listing.unlink(missing_ok=True)
     refuse_problems(problems, allow_missing, listing, advice)
-    chosen = sorted((r for r in records if r.name in splits and r.name in files), key=lambda r: r.name)
+    by_split = {split: number for number, split in enumerate(Split)}
+    chosen = [record for record in records if record.name in splits and record.name in files]
+    chosen.sort(key=lambda record: (by_split[splits[record.name]], record.name))
     images = tuple(
         CohortImage(
             path=files[record.name][0],
@@ -113,10 +115,9 @@ def finish(
             source=record.source,
             more=record.more,
         )
-        for record in sorted(chosen, key=lambda record: list(Split).index(splits[record.name]))
+        for record in chosen
     )
-    found = tear_marked(Cohort(manifest.stem, images))
-    cohort, torn = found
+    cohort, torn = tear_marked(Cohort(manifest.stem, images))
     notes = [*warnings, *_torn_warning(torn), *_name_warnings(problems, listing)]
     prepared = Prepared(protocol, cohort, manifest, tuple(steps), tuple(notes), problems, _source_aucs(cohort), preset)
     return write(prepared)
@@ -129,11 +130,11 @@ def write(prepared: Prepared) -> Prepared:
         InputError: a manifest of this name exists and says something else.
     """
     manifest = prepared.manifest
-    before = manifest.read_bytes() if manifest.exists() else None
-    if before is not None and before != prepared.cohort.manifest_text(manifest).encode():
+    text = prepared.cohort.manifest_text(manifest)
+    if manifest.exists() and manifest.read_bytes() != text.encode():
         raise InputError(f"{manifest}: exists and holds another cohort; remove it or give another name with -o")
     write_json(manifest.with_suffix(".json"), prepared.record())
-    prepared.cohort.write_manifest(manifest)
+    write_text(manifest, text)
     return prepared
 
 
