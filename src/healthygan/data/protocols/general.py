@@ -1,6 +1,5 @@
 """Any other data set: from folders by label, or from a table with rules that tell the labels."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from healthygan.data.protocols.images import find_images, repeated
 from healthygan.data.protocols.prepared import Prepared, finish, shortfall_warnings
 from healthygan.data.protocols.rules import Rule, check_rule
 from healthygan.data.protocols.split import ORDINARY, Amounts, Record, draw, resolve
-from healthygan.data.protocols.text import read_table
+from healthygan.data.protocols.text import compile_pattern, first_group, read_table
 from healthygan.data.readers import is_image_name
 from healthygan.errors import InputError
 
@@ -61,7 +60,7 @@ def prepare_folders(
         InputError: a folder is missing or empty, or an expression fits no path.
     """
     plan = plan or Plan()
-    patterns = {name: _pattern(name, text) for name, text in (("patient", patient), ("source", source))}
+    patterns = {name: compile_pattern(name, text) for name, text in (("patient", patient), ("source", source))}
     given: list[tuple[Label | None, Path]] = [
         *((Label.HEALTHY, folder) for folder in healthy),
         *((Label.DISEASED, folder) for folder in diseased),
@@ -77,7 +76,7 @@ def prepare_folders(
             if name in files:
                 raise InputError(f"{folder}: two folders of one label are called {folder.name}; rename one")
             files[name] = [path]
-            facts = {what: _first_group(pattern, inner) for what, pattern in patterns.items()}
+            facts = {what: first_group(pattern, inner) for what, pattern in patterns.items()}
             records.append(Record(name, label, facts["patient"], facts["source"]))
     for what, pattern in patterns.items():
         if pattern is not None and not any(getattr(record, what) for record in records):
@@ -192,23 +191,6 @@ def _images(folder: Path) -> list[Path]:
     if not found:
         raise InputError(f"{folder}: holds no image file; give another folder")
     return found
-
-
-def _pattern(name: str, text: str | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise InputError(f"--{name}-pattern {text}: not a regular expression ({error}); correct it") from error
-    if not pattern.groups:
-        raise InputError(f"--{name}-pattern {text}: has no group; put the part that tells the {name} in brackets")
-    return pattern
-
-
-def _first_group(pattern: re.Pattern[str] | None, text: str) -> str | None:
-    match = pattern.search(text) if pattern else None
-    return match[1] or None if match else None
 
 
 def _refuse_shared(files: Mapping[str, Sequence[Path]]) -> None:

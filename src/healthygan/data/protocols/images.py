@@ -22,6 +22,8 @@ class Problems:
     """Files that no list names."""
     listed_twice: tuple[str, ...] = ()
     """Lines that repeat an earlier one word for word."""
+    unreadable: tuple[str, ...] = ()
+    """Reasons, one a file or participant."""
 
     def lines(self) -> list[str]:
         """One line a name, for a file."""
@@ -30,6 +32,7 @@ class Problems:
             "several files of this name": self.doubled,
             "in no list": self.extra,
             "listed twice": self.listed_twice,
+            "left out": self.unreadable,
         }
         return [f"{kind}: {name}" for kind, names in kinds.items() for name in names]
 

@@ -97,11 +97,7 @@ def finish(
     if manifest.suffix.lower() != ".csv":
         raise InputError(f"{manifest}: a manifest is a CSV file; give a name that ends in .csv")
     problems = check_names(splits, {record.name for record in records}, files, listed_twice)
-    listing = manifest.with_suffix(".problems.txt")
-    if problems.lines():
-        write_text(listing, "".join(f"{line}\n" for line in problems.lines()))
-    else:
-        listing.unlink(missing_ok=True)
+    listing = list_problems(problems, manifest)
     refuse_problems(problems, allow_missing, listing, advice)
     by_split = {split: number for number, split in enumerate(Split)}
     chosen = [record for record in records if record.name in splits and record.name in files]
@@ -121,6 +117,16 @@ def finish(
     notes = [*warnings, *_torn_warning(torn), *_name_warnings(problems, listing)]
     prepared = Prepared(protocol, cohort, manifest, tuple(steps), tuple(notes), problems, _source_aucs(cohort), preset)
     return write(prepared)
+
+
+def list_problems(problems: Problems, manifest: Path) -> Path:
+    """Write all names beside ``manifest``; no list where everything fits."""
+    listing = manifest.with_suffix(".problems.txt")
+    if problems.lines():
+        write_text(listing, "".join(f"{line}\n" for line in problems.lines()))
+    else:
+        listing.unlink(missing_ok=True)
+    return listing
 
 
 def write(prepared: Prepared) -> Prepared:

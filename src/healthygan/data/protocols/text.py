@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,3 +64,26 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
             yield dict(zip(header, cells, strict=False))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
+
+
+def compile_pattern(name: str, text: str | None) -> re.Pattern[str] | None:
+    """Check the expression of ``--NAME-pattern``; none for none.
+
+    Raises:
+        InputError: it is no regular expression, or has no group.
+    """
+    if text is None:
+        return None
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InputError(f"--{name}-pattern {text}: not a regular expression ({error}); correct it") from error
+    if not pattern.groups:
+        raise InputError(f"--{name}-pattern {text}: has no group; put the part that tells the {name} in brackets")
+    return pattern
+
+
+def first_group(pattern: re.Pattern[str] | None, text: str) -> str | None:
+    """What the expression's first group finds in ``text``."""
+    match = pattern.search(text) if pattern else None
+    return match[1] or None if match else None
