@@ -500,7 +500,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+    return path.as_posix().removeprefix(f"{folder.as_posix()}/")
 
 
 def few(names: Sequence[str]) -> str:
