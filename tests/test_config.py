@@ -54,7 +54,10 @@ def test_saved_settings_are_read_back_the_same(tmp_path):
         ("training.seed.deep=1", "'seed'"),
         ("training=5", "training"),
         ("=1", "no name"),
-        ("detector.discriminator_blocks=7", "take fewer blocks"),
+        ("detector.critic_blocks=7", "take fewer blocks"),
+        ("detector.widht=4", "'detector.widht'.*did you mean 'width'"),
+        ("detector.width=0", "detector.width=0"),
+        ("detector.name=healthygun", "detector.name='healthygun': no such detector.*did you mean 'healthygan'"),
     ],
 )
 def test_wrong_settings_are_refused_by_name(override, message):

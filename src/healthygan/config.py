@@ -10,7 +10,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthygan.data.preprocessing import Preprocessing
+from healthygan.detectors.base import WatchedConfig
 from healthygan.detectors.healthygan import HealthyGANConfig
+from healthygan.detectors.registry import DETECTORS, AnyDetectorConfig
 from healthygan.errors import InputError
 from healthygan.files import write_text
 from healthygan.training import TrainingConfig
@@ -21,8 +23,10 @@ class SelectionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: Literal["last", "validation_auc"] = Field(
-        "validation_auc", description="validation_auc takes the last one where validation has no labels"
+    rule: Literal["last", "validation_auc", "healthy_figure"] = Field(
+        "validation_auc",
+        description="healthy_figure: the detector's own figure of held-out healthy images, where it has one; "
+        "validation_auc, where validation has no labels, takes that or else the last one",
     )
     specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
     holdout: float = Field(
@@ -38,17 +42,23 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    detector: HealthyGANConfig = HealthyGANConfig()
+    detector: AnyDetectorConfig = HealthyGANConfig()
     preprocessing: Preprocessing = Preprocessing()
     training: TrainingConfig = TrainingConfig()
     selection: SelectionConfig = SelectionConfig()
 
     @model_validator(mode="after")
-    def _image_survives_the_discriminator(self) -> Self:
-        if 2**self.detector.discriminator_blocks > self.preprocessing.size:
+    def _images_suit_the_detector(self) -> Self:
+        self.detector.check(self.preprocessing.size)
+        return self
+
+    @model_validator(mode="after")
+    def _training_and_selection_suit_the_detector(self) -> Self:
+        self.detector.check_training(self.training)
+        if self.selection.rule == "healthy_figure" and not isinstance(self.detector, WatchedConfig):
             raise ValueError(
-                f"detector.discriminator_blocks={self.detector.discriminator_blocks} halves an image of "
-                f"preprocessing.size={self.preprocessing.size} to nothing; take fewer blocks"
+                f"selection.rule=healthy_figure: detector {self.detector.name} has no figure of its own; "
+                "take validation_auc or last"
             )
         return self
 
@@ -132,19 +142,32 @@ def _explain(error: ValidationError) -> str:
     """The first fault, in one line; for an unknown key the nearest known one."""
     fault = error.errors(include_url=False)[0]
     place = [str(part) for part in fault["loc"]]
+    if fault["type"] == "union_tag_invalid":
+        name = str(fault["ctx"]["tag"])
+        return (
+            f"detector.name={name!r}: no such detector{_nearest(name, [*DETECTORS])}; there are {', '.join(DETECTORS)}"
+        )
+    known, place = _fields(place[:-1]), _shown(place)
     key = ".".join(place) or "the file"
     if fault["type"] == "extra_forbidden":
-        known = _fields(place[:-1])
         return f"unknown key '{key}'{_nearest(place[-1], known)}; known here: {', '.join(known)}"
     if not place:
         return str(fault["msg"]).removeprefix("Value error, ")
     return f"{key}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}; change this value"
 
 
+def _shown(place: list[str]) -> list[str]:
+    """A place as the user writes it: without the kind of detector, which pydantic puts behind its section."""
+    return place[:1] + place[2:] if place[:1] == ["detector"] else place
+
+
 def _fields(place: list[str]) -> list[str]:
+    """Names of the settings in a section."""
     model: type[BaseModel] = Config
-    for part in place:
-        annotation = model.model_fields[part].annotation
+    for number, part in enumerate(place):
+        if number == 0 and part == "detector":
+            continue
+        annotation = DETECTORS[part].Config if place[0] == "detector" else model.model_fields[part].annotation
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
         model = annotation
     return list(model.model_fields)

@@ -202,15 +202,13 @@ def _settings(run: Run, config: Config, decision: Decision) -> dict[str, str]:
 def _training_log(run: Run) -> report.TrainingSeries | None:
     if not run.log.exists():
         return None
-    names = ("critic", "adversarial", "identity", "reconstruction", "focus", "mask")
     try:
         with run.log.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if not rows:
             return None
-        series = {
-            name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names if name in rows[0]
-        }
+        names = [name for name in rows[0] if name != "iteration" and not name.endswith("_gradient")]
+        series = {name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names}
         return report.TrainingSeries([int(row["iteration"]) for row in rows], series)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(

@@ -3,9 +3,10 @@
 config.yaml      every setting          checkpoint.pt    to resume from
 cohort.csv       who was in which split candidates/      weights at each checkpoint
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
-log.csv, tensorboard/, samples/         what happened on the way
+figures.json     held-out figures       log.csv, tensorboard/, samples/   what happened on the way
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Run:
         self.checkpoint = path / "checkpoint.pt"
         self.model = path / "model.pt"
         self.decision = path / "decision.json"
+        self.figures = path / "figures.json"
         self.log = path / "log.csv"
         self.samples = path / "samples"
         self._candidates = path / "candidates"
@@ -69,6 +71,24 @@ class Run:
             if match := re.fullmatch(r"iteration_(\d+)", path.stem):
                 found[int(match[1])] = path
         return dict(sorted(found.items()))
+
+    def save_figures(self, figures: dict[int, float]) -> None:
+        """Keep the figure of the held-out healthy images by iteration."""
+        write_json(self.figures, figures)
+
+    def load_figures(self) -> dict[int, float]:
+        """What ``save_figures`` wrote, iterations ascending; empty where there is none.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.figures.exists():
+            return {}
+        try:
+            found = json.loads(self.figures.read_bytes())
+            return dict(sorted((int(number), float(figure)) for number, figure in found.items()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.figures}: damaged ({error}); copy the run folder again or train anew") from error
 
     def save_decision(self, decision: Decision) -> None:
         """Keep how the model was chosen."""

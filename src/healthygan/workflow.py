@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,8 @@ from healthygan.config import Config, load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, Prediction
-from healthygan.detectors.healthygan import HealthyGAN
+from healthygan.detectors import registry
+from healthygan.detectors.base import Detector, Prediction, WatchedConfig
 from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.progress import progress
@@ -47,14 +47,16 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
     verify(cohort)
     fabric = launch(config.training)
     training_set, reference = held_out(cohort, config)
+    training_set, watched_set = watched_out(training_set, config)
     healthy = _store(training_set, config, "healthy set", strict)
     mixed = _store(cohort.split(Split.MIXED), config, "mixed set", strict)
-    _check_data(run, healthy, mixed)
+    watched = _store(watched_set, config, "watched healthy", strict) if watched_set else None
+    _check_data(run, {"healthy": healthy, "mixed": mixed} | ({"watched": watched} if watched else {}))
     if fabric.is_global_zero:
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
-    detector.fit(healthy, mixed, Training(config.training, run, fabric))
+    detector.fit(healthy, mixed, Training(config.training, run, fabric, watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
         choose(run, detector, config, cohort, reference, mixed)
@@ -64,7 +66,8 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
 
 def build(config: Config) -> Detector:
     """An untrained detector."""
-    return HealthyGAN(config.detector, config.preprocessing.channels, config.training.seed)
+    shape = config.preprocessing
+    return registry.build(config.detector, shape.channels, shape.size, config.training.seed)
 
 
 def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
@@ -128,12 +131,40 @@ def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], t
     if validation or not config.selection.holdout:
         return healthy, validation
     wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
-    wanted = min(wanted, len(healthy) // 2)
+    return _part(healthy, min(wanted, len(healthy) // 2), [config.training.seed, len(healthy)])
+
+
+def watched_out(
+    healthy: tuple[CohortImage, ...], config: Config
+) -> tuple[tuple[CohortImage, ...], tuple[CohortImage, ...]]:
+    """The healthy images to train on, and those that a watched detector keeps out to watch itself with.
+
+    Of whole patients, and other images than the threshold's: it is promised on images that chose nothing.
+
+    Raises:
+        InputError: there are too few healthy images to share.
+    """
+    if not isinstance(config.detector, WatchedConfig):
+        return healthy, ()
+    wanted = max(1, round(config.detector.watched * len(healthy)))
+    kept, watched = _part(healthy, wanted, [config.training.seed, len(healthy), 1])
+    if not kept:
+        raise InputError(
+            f"healthy set: detector {config.detector.name} watches its training on patients kept out of it, "
+            "and one patient alone is left; add healthy images"
+        )
+    return kept, watched
+
+
+def _part(
+    healthy: tuple[CohortImage, ...], wanted: int, seed: Sequence[int]
+) -> tuple[tuple[CohortImage, ...], tuple[CohortImage, ...]]:
+    """Part ``healthy`` in two; the second holds whole patients, drawn until it has ``wanted`` images."""
     images_of = Counter(_patient(image) for image in healthy)
     patients = sorted(images_of)
     chosen: set[str] = set()
     count = 0
-    for number in np.random.default_rng([config.training.seed, len(healthy)]).permutation(len(patients)):
+    for number in np.random.default_rng(seed).permutation(len(patients)):
         if count >= wanted:
             break
         chosen.add(patients[number])
@@ -154,7 +185,7 @@ def choose(
     candidates = run.candidates()
     if not candidates:
         raise InputError(f"{run.path}: its candidates/ folder is empty; train anew with another --run")
-    iteration, rule = _best_candidate(candidates, detector, config, cohort)
+    iteration, rule = _best_candidate(run, candidates, detector, config, cohort)
     weights = load_tensors(candidates[iteration])
     detector.load_weights(weights)
     save_tensors(run.model, weights)
@@ -173,11 +204,19 @@ def choose(
     )
 
 
-def _best_candidate(candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort) -> tuple[int, str]:
+def _best_candidate(
+    run: Run, candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort
+) -> tuple[int, str]:
     labelled = [image for image in cohort.split(Split.VALIDATION) if image.label is not None]
     labels = {image.label for image in labelled}
-    if config.selection.rule == "last" or len(labels) < 2:
+    figures = {number: figure for number, figure in run.load_figures().items() if number in candidates}
+    if config.selection.rule == "last":
         return max(candidates), "last"
+    if config.selection.rule == "healthy_figure" or len(labels) < 2:
+        if not figures:
+            return max(candidates), "last"
+        chosen = min(figures, key=lambda number: (figures[number], number))
+        return chosen, f"lowest figure on held-out healthy images ({figures[chosen]:.4g}) of {len(figures)} candidates"
     store = _store(labelled, config, "validation set", strict=False)
     diseased = np.array([labelled[owner].label is Label.DISEASED for owner in store.owner])
     found: dict[int, float] = {}
@@ -224,9 +263,9 @@ def _check_folder(run: Run, config: Config) -> None:
         )
 
 
-def _check_data(run: Run, healthy: ImageStore, mixed: ImageStore) -> None:
+def _check_data(run: Run, stores: Mapping[str, ImageStore]) -> None:
     """The images of a run may not change while it is stopped."""
-    keys = {"healthy": healthy.key, "mixed": mixed.key}
+    keys = {name: store.key for name, store in stores.items()}
     if run.data.exists() and run.data.read_bytes() != (json.dumps(keys, indent=2) + "\n").encode():
         raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
     write_json(run.data, keys)

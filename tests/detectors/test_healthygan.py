@@ -94,7 +94,7 @@ def test_the_averaged_generator_lies_between_old_and_new_weights():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_score_is_the_mean_of_the_difference_map(channels):
-    detector = HealthyGAN(HealthyGANConfig(**SMALL), channels)
+    detector = HealthyGAN(HealthyGANConfig(**SMALL), channels, 16)
     x = torch.rand(3, channels, 16, 16) * 2 - 1
     found = detector.predict(x)
     expected = (x - found.translated).abs().mean(dim=(1, 2, 3)) / 2
@@ -107,14 +107,14 @@ def test_the_same_seed_gives_the_same_first_weights_and_leaves_the_global_genera
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    one, other = (HealthyGAN(HealthyGANConfig(**SMALL), 1, seed=3) for _ in range(2))
+    one, other = (HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, seed=3) for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
     for name, weight in one.weights().items():
         assert torch.equal(weight, other.weights()[name])
 
 
 def test_weights_survive_saving_and_loading():
-    one, other = HealthyGAN(HealthyGANConfig(**SMALL), 1, 0), HealthyGAN(HealthyGANConfig(**SMALL), 1, 1)
+    one, other = HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, 0), HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, 1)
     x = torch.rand(1, 1, 16, 16)
     assert not torch.equal(one.predict(x).score, other.predict(x).score)
     other.load_weights(one.weights())

@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
 
 from healthygan.data.store import ImageStore
-from healthygan.training import Training
+from healthygan.training import Training, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,65 @@ class Prediction:
     """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
 
 
+class DetectorConfig(BaseModel):
+    """A detector's own settings; each kind narrows ``name`` to its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Fields of ``TrainingConfig`` that this kind has no use for; they must keep their defaults."""
+
+    def check(self, size: int) -> None:
+        """Refuse what images of ``size`` x ``size`` pixels cannot bear.
+
+        Raises:
+            ValueError: names the setting and the remedy.
+        """
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Refuse what this kind would ignore or cannot follow.
+
+        Raises:
+            ValueError: names the setting and the remedy.
+        """
+        for field in sorted(self.unused):
+            given, default = getattr(training, field), TrainingConfig.model_fields[field].default
+            if given != default:
+                raise ValueError(
+                    f"training.{field}={given}: detector {self.name} has no use for it; leave it at {default}"
+                )
+
+
+class WatchedConfig(DetectorConfig):
+    """Settings of a kind whose training is watched on healthy images held out of it (``WatchedRecipe``)."""
+
+    watched: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="share of the healthy set kept out of training; its figure says when to stop and what to keep",
+    )
+
+
 class Detector(ABC):
-    """Learns from a healthy set and a mixed one, then scores images one batch at a time."""
+    """Learns from a healthy set and, where the method can use one, a mixed set; scores a batch at a time.
+
+    Args:
+        config: of this kind's own ``Config``.
+        channels: image channels C.
+        size: side of the square images in pixels.
+        seed: of the first weights and of whatever else is drawn.
+
+    Raises:
+        ValueError: the settings do not suit such images.
+    """
 
     name: ClassVar[str]
+    Config: ClassVar[type[DetectorConfig]]
+
+    @abstractmethod
+    def __init__(self, config: Any, channels: int, size: int, seed: int = 0) -> None: ...
 
     @abstractmethod
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
@@ -53,3 +109,23 @@ class Detector(ABC):
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Move to ``device``."""
+
+
+class NetworkDetector(Detector):
+    """A detector that scores with one module, on one device; it is told apart from others by its networks alone."""
+
+    networks: nn.Module
+    """All that scoring needs."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights and running averages of ``networks``."""
+        return cast(dict[str, Tensor], self.networks.state_dict())
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        self.networks.load_state_dict(weights)
+
+    def to(self, device: torch.device) -> Self:
+        """Move ``networks`` to ``device``."""
+        self.networks.to(device)
+        return self

@@ -1,27 +1,23 @@
 """HealthyGAN: one generator that translates any image to a healthy one (Rahman Siddiquee et al., 2022)."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar, Literal, Self
 
 import torch
 from lightning import Fabric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, Prediction
-from healthygan.networks import Discriminator, Generator, Translation
+from healthygan.detectors.base import Detector, DetectorConfig, Prediction
+from healthygan.networks import Discriminator, Generator, Translation, follow, frozen
 from healthygan.training import Batch, Recipe, Training
 
 
-class HealthyGANConfig(BaseModel):
+class HealthyGANConfig(DetectorConfig):
     """Networks and losses; the defaults are the paper's (tables 2 and 3, section 3)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["healthygan"] = "healthygan"
     width: int = Field(64, ge=1, description="channels of the first convolution of either network")
@@ -38,6 +34,14 @@ class HealthyGANConfig(BaseModel):
     focus_zero_one: float = Field(1.0, ge=0, description="lambda_fz, equation 7")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="averaging of the generator used to score; 0 = off")
 
+    def check(self, size: int) -> None:
+        """Refuse more halvings than the image has."""
+        if 2**self.discriminator_blocks > size:
+            raise ValueError(
+                f"detector.discriminator_blocks={self.discriminator_blocks} halves an image of "
+                f"preprocessing.size={size} to nothing; take fewer blocks"
+            )
+
 
 class HealthyGAN(Detector):
     """The trained generator and how it scores.
@@ -45,14 +49,16 @@ class HealthyGAN(Detector):
     Args:
         config: sizes and weights.
         channels: image channels C.
+        size: side of the images in pixels.
         seed: of the networks' first weights.
     """
 
     name: ClassVar[str] = "healthygan"
+    Config: ClassVar[type[DetectorConfig]] = HealthyGANConfig
 
-    def __init__(self, config: HealthyGANConfig, channels: int, seed: int = 0) -> None:
+    def __init__(self, config: HealthyGANConfig, channels: int, size: int, seed: int = 0) -> None:
+        config.check(size)
         self.config = config
-        self.seed = seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.generator = Generator(channels, config.width, config.generator_blocks)
@@ -150,7 +156,7 @@ class HealthyGANRecipe(Recipe):
     ) -> dict[str, Tensor]:
         """Equation 9."""
         fakes = losses.translated(torch.cat([batch.mixed, batch.healthy]), *_joined(mixed, healthy))
-        with _frozen(self.discriminator), self.fabric.autocast():
+        with frozen(self.discriminator), self.fabric.autocast():
             scores = self.discriminator(fakes)
         count = len(batch.mixed)
         config = self.config
@@ -169,17 +175,9 @@ class HealthyGANRecipe(Recipe):
         self._generator_optimiser.zero_grad()
         self.fabric.backward(total)
         self._generator_optimiser.step()
-        self._average(iteration // config.generator_every)
+        if config.ema_decay:
+            follow(self.averaged, self.generator, config.ema_decay, iteration // config.generator_every)
         return {name: part.detach() for name, part in parts.items()} | {"mask": mixed.mask.detach().mean()}
-
-    @torch.no_grad()
-    def _average(self, update: int) -> None:
-        """Move the averaged generator towards the trained one; young averages follow faster."""
-        if not self.config.ema_decay:
-            return
-        decay = min(self.config.ema_decay, (1 + update) / (10 + update))
-        for average, weight in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
 
     @torch.no_grad()
     def sample(self, x: Tensor) -> dict[str, Tensor]:
@@ -192,13 +190,3 @@ class HealthyGANRecipe(Recipe):
 
 def _joined(first: Translation, second: Translation) -> Translation:
     return Translation(torch.cat([first.intermediate, second.intermediate]), torch.cat([first.mask, second.mask]))
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``network`` but none stays in it."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
