@@ -105,23 +105,25 @@ def column_scores(
     return found
 
 
-def column_aucs(
-    cohort: Cohort, columns: Sequence[str], images: Sequence[CohortImage], labels: NDArray[np.bool_]
-) -> dict[str, float]:
-    """AUC of ``source``, and of further columns, alone: learned from a cohort's training sets without labels.
+def told_scores(
+    cohort: Cohort, columns: Sequence[str], images: Sequence[CohortImage]
+) -> dict[str, NDArray[np.float64]]:
+    """What ``source``, and further columns, alone say: learned from a cohort's training sets without labels.
 
     Args:
         cohort: whose healthy and mixed sets are known.
         columns: beside ``source``.
-        images: (N,) test images.
-        labels: (N,), True = diseased.
+        images: (N,) to score.
+
+    Returns:
+        (N,) scores by column and way of guessing, as in "source alone (not rsna)".
     """
-    areas = {}
+    found = {}
     for column in dict.fromkeys(("source", *columns)):
         healthy, mixed = (cohort.column(column, split) for split in (Split.HEALTHY, Split.MIXED))
-        for way, found in column_scores(healthy, mixed, [column_value(image, column) for image in images]).items():
-            areas[f"{column} alone" + (f" ({way})" if way else "")] = auc(found, labels)
-    return areas
+        for way, values in column_scores(healthy, mixed, [column_value(image, column) for image in images]).items():
+            found[f"{column} alone" + (f" ({way})" if way else "")] = values
+    return found
 
 
 def _statistics(image: NDArray[np.float64]) -> dict[str, float]:

@@ -12,13 +12,14 @@ from PIL import Image
 
 from healthygan import metrics, report, workflow
 from healthygan.config import Config
-from healthygan.controls import column_aucs, control_aucs, controls
+from healthygan.controls import control_aucs, controls, told_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
 from healthygan.run import Decision, Run
+from healthygan.units import Units
 
 CASES = 4
 QUANTUM = 4096
@@ -76,6 +77,7 @@ def _evaluation(
 ) -> report.Evaluation:
     own, cohort = cohorts
     labels = _labels(frames)
+    units = Units(frames, config.selection)
     pixel_auroc, best_dice = _localisation(detector, store, frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
@@ -84,14 +86,15 @@ def _evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
-        scores=found,
-        labels=labels,
-        performance=None if labels is None else _measure(found, labels, frames, decision),
+        scores=units.scores(found),
+        labels=None if labels is None else units.diseased(),
+        unit=units.noun,
+        performance=None if labels is None else _measure(found, units, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
         pixel_auroc=pixel_auroc,
         best_dice=best_dice,
-        controls={} if labels is None else _controls(own, control, store, frames, labels),
+        controls={} if labels is None else _controls(own, control, store, units),
         warnings=tuple(warnings),
         cases=_cases(detector, store, frames, found, labels, config),
         settings=_settings(run, config, decision),
@@ -106,26 +109,32 @@ def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
     return np.array([image.label is Label.DISEASED for image in frames])
 
 
-def _measure(
-    found: NDArray[np.float64], labels: NDArray[np.bool_], frames: list[CohortImage], decision: Decision
-) -> metrics.Performance:
-    known = all(image.patient_id for image in frames)
-    patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
-    generator = np.random.default_rng(0)
-    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
+def _measure(found: NDArray[np.float64], units: Units, decision: Decision) -> metrics.Performance:
+    return metrics.measure(
+        units.scores(found),
+        units.diseased(),
+        honest_threshold=decision.threshold,
+        patients=units.groups(),
+        generator=np.random.default_rng(0),
+        how=units.selection.patient_score,
+        top=units.selection.patient_top,
+    )
 
 
-def _controls(
-    own: Cohort, columns: Sequence[str], store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]
-) -> dict[str, float]:
+def _controls(own: Cohort, columns: Sequence[str], store: ImageStore, units: Units) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
         pixels = store.read(np.arange(start, min(start + QUANTUM, len(store))))
         parts.append(controls(pixels.astype(np.float32).mean(axis=1)))
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
-    return control_aucs(values, labels) | column_aucs(own, columns, frames, labels)
+    values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
+    shallow = {name: units.scores(value) for name, value in values.items()}
+    told = {
+        name: metrics.auc(units.scores(value), units.diseased())
+        for name, value in told_scores(own, columns, units.frames).items()
+    }
+    return control_aucs(shallow, units.diseased()) | told
 
 
 def _localisation(

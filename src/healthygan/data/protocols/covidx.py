@@ -224,23 +224,23 @@ def _merged(version: str, records: Sequence[Record]) -> Lists:
     return Lists(version, tuple(by_name.values()), tuple(twice))
 
 
-def official_split() -> dict[str, tuple[Split, Label]]:
-    """Split and label of the 15,464 file names of the paper's public code."""
+def official_sources() -> dict[str, tuple[Split, Label, str]]:
+    """Split, label and source of the 15,464 file names of the paper's public code."""
     packed = (package_files("healthygan.data.protocols") / "covidx7b_official.csv.gz").read_bytes()
     rows = csv.DictReader(io.StringIO(gzip.decompress(packed).decode()))
-    return {row["filename"]: (Split(row["split"]), Label(row["label"])) for row in rows}
+    return {row["filename"]: (Split(row["split"]), Label(row["label"]), row["source"]) for row in rows}
 
 
 def _official(read: Lists, folder: Path) -> dict[str, Split]:
     known = {record.name: record.label for record in read.records}
-    official = official_split()
-    unknown = [name for name, (_, label) in official.items() if known.get(name) is not label]
+    official = official_sources()
+    unknown = [name for name, (_, label, _) in official.items() if known.get(name) is not label]
     if unknown:
         raise InputError(
             f"{folder}: {len(unknown)} image(s) of the official split are not in the lists, or with another class: "
             f"{few(sorted(unknown))}; get the lists anew ({WHERE})"
         )
-    return {name: split for name, (split, _) in official.items()}
+    return {name: split for name, (split, _, _) in official.items()}
 
 
 def _apart(records: Sequence[Record], splits: Mapping[str, Split]) -> tuple[dict[str, Split], int]:

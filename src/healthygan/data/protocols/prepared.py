@@ -11,12 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from healthygan import __version__
-from healthygan.controls import column_aucs
+from healthygan.controls import told_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few
 from healthygan.data.protocols.images import Problems, check_names, refuse_problems
 from healthygan.data.protocols.split import Draw, Record
 from healthygan.errors import InputError
 from healthygan.files import write_json, write_text
+from healthygan.metrics import auc
 
 SOURCES_SHOWN = 12
 
@@ -171,7 +172,9 @@ def _source_aucs(cohort: Cohort) -> dict[str, float]:
     """What the source alone reaches on the test labels; empty without sources or labels of both kinds."""
     test = [image for image in cohort.split(Split.TEST) if image.label is not None]
     labels = np.array([image.label is Label.DISEASED for image in test])
-    return column_aucs(cohort, (), test, labels) if 0 < labels.sum() < len(labels) else {}
+    if not 0 < labels.sum() < len(labels):
+        return {}
+    return {name: auc(values, labels) for name, values in told_scores(cohort, (), test).items()}
 
 
 def _torn_warning(torn: Mapping[str, set[Split]]) -> list[str]:

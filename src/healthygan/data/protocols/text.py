@@ -66,19 +66,26 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
 
 
+def check_pattern(option: str, text: str | None) -> re.Pattern[str] | None:
+    """Check a regular expression that ``option`` gave; none for none.
+
+    Raises:
+        InputError: it is no regular expression.
+    """
+    try:
+        return None if text is None else re.compile(text)
+    except re.error as error:
+        raise InputError(f"{option} {text}: not a regular expression ({error}); correct it") from error
+
+
 def compile_pattern(name: str, text: str | None) -> re.Pattern[str] | None:
     """Check the expression of ``--NAME-pattern``; none for none.
 
     Raises:
         InputError: it is no regular expression, or has no group.
     """
-    if text is None:
-        return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise InputError(f"--{name}-pattern {text}: not a regular expression ({error}); correct it") from error
-    if not pattern.groups:
+    pattern = check_pattern(f"--{name}-pattern", text)
+    if pattern is not None and not pattern.groups:
         raise InputError(f"--{name}-pattern {text}: has no group; put the part that tells the {name} in brackets")
     return pattern
 
