@@ -10,11 +10,13 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from healthygan import metrics
+from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
-from healthygan.evaluation import SOURCE_CONTROL, evaluate
+from healthygan.evaluation import evaluate
 from healthygan.report import Evaluation
 from healthygan.run import Run
+from healthygan.workflow import train
 
 Finished = tuple[Run, Cohort]
 
@@ -87,10 +89,10 @@ def test_the_list_is_ranked_and_tells_what_is_known(evaluated: tuple[Evaluation,
 
 def test_controls_are_shallow_aucs_and_the_source(evaluated: tuple[Evaluation, Path]) -> None:
     controls = evaluated[0].controls
-    assert {SOURCE_CONTROL, "file size"} < set(controls)
+    assert {"source alone", "file size"} < set(controls)
     assert all(0 <= area <= 1 for area in controls.values())
     # Sources are spread alike over labels, so that they tell nothing.
-    assert controls[SOURCE_CONTROL] == pytest.approx(0.5, abs=0.01)
+    assert controls["source alone"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], finished_run: Finished) -> None:
@@ -118,10 +120,28 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_column_named_with_control_is_kept_by_the_run_and_reported(
+    cohort_factory, tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=3)
+    lines = path.read_text().splitlines()
+    lines = [
+        f"{line},{'device' if not n else 'x' if ',healthy,healthy,' in line else 'y'}" for n, line in enumerate(lines)
+    ]
+    path.write_text("\n".join(lines))
+    cohort = Cohort.from_manifest(path)
+    run = train(load_config("small", tiny_settings), cohort, tmp_path / "run")
+    found = evaluate(run, None, tmp_path / "out", control=["device"], device="cpu")
+    assert {"device alone", "device alone (not x)", "source alone"} <= set(found.controls)
+    with pytest.raises(InputError, match=r"--control devise: .*nearest: 'device'"):
+        evaluate(run, None, tmp_path / "out", control=["devise"], device="cpu")
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_sources_there_is_no_source_control(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
-    assert SOURCE_CONTROL not in found.controls and "file size" in found.controls
+    assert "source alone" not in found.controls and "file size" in found.controls
 
 
 def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:

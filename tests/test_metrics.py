@@ -14,7 +14,7 @@ from healthygan.metrics import (
     called_diseased,
     healthy_needed,
     measure,
-    patient_means,
+    patient_scores,
     pixel_auroc,
     rates_at,
     roc,
@@ -232,8 +232,8 @@ def test_bootstrap_refuses_a_wrong_number_of_patients_and_senseless_levels() -> 
         bootstrap_interval(auc, SCORES, LABELS, level=95, generator=generator)
 
 
-def test_patient_means_come_in_alphabetical_order() -> None:
-    names, means = patient_means(np.array([1.0, 2.0, 3.0, 10.0]), ["b", "a", "b", "a"])
+def test_patient_scores_come_in_alphabetical_order() -> None:
+    names, means = patient_scores(np.array([1.0, 2.0, 3.0, 10.0]), ["b", "a", "b", "a"])
     assert names == ["a", "b"]
     assert means.tolist() == [6.0, 2.0]
 

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,44 +12,52 @@ from PIL import Image
 
 from healthygan import metrics, report, workflow
 from healthygan.config import Config
-from healthygan.controls import control_aucs, controls
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
+from healthygan.controls import control_aucs, controls, told_scores
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
-from healthygan.inspection import source_scores
 from healthygan.run import Decision, Run
+from healthygan.units import Units
 
 CASES = 4
 QUANTUM = 4096
 """Images whose shallow statistics are computed at a time."""
-SOURCE_CONTROL = "source alone"
 
 
 def evaluate(
-    run: Run, cohort: Cohort | None, output: Path, *, device: str = "auto", strict: bool = False
+    run: Run,
+    cohort: Cohort | None,
+    output: Path,
+    *,
+    control: Sequence[str] = (),
+    device: str = "auto",
+    strict: bool = False,
 ) -> report.Evaluation:
     """Score a cohort's test set and write ``metrics.json``, ``scores.csv`` and ``report.html``.
 
     Args:
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
+        control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
 
     Raises:
-        InputError: the run is not finished, or there is no test set.
+        InputError: the run is not finished, there is no test set, or no image has anything in a control column.
     """
     detector, config, decision = workflow.load(run, device)
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
     test = cohort.split(Split.TEST)
+    check_columns(own, (Split.HEALTHY, Split.MIXED), control)
+    check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
     found = workflow.scores(detector, store, "test set")
     if not np.isfinite(found).all():
         raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
-    evaluation = _evaluation(run, config, decision, (own, cohort), detector, store, frames, found)
+    evaluation = _evaluation(run, config, decision, (own, cohort), control, detector, store, frames, found)
     _write_scores(output / "scores.csv", frames, store, found)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
@@ -61,6 +69,7 @@ def _evaluation(
     config: Config,
     decision: Decision,
     cohorts: tuple[Cohort, Cohort],
+    control: Sequence[str],
     detector: Detector,
     store: ImageStore,
     frames: list[CohortImage],
@@ -68,6 +77,7 @@ def _evaluation(
 ) -> report.Evaluation:
     own, cohort = cohorts
     labels = _labels(frames)
+    units = Units(frames, config.selection)
     pixel_auroc, best_dice = _localisation(detector, store, frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
@@ -76,14 +86,15 @@ def _evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
-        scores=found,
-        labels=labels,
-        performance=None if labels is None else _measure(found, labels, frames, decision),
+        scores=units.scores(found),
+        labels=None if labels is None else units.diseased(),
+        unit=units.noun,
+        performance=None if labels is None else _measure(found, units, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
         pixel_auroc=pixel_auroc,
         best_dice=best_dice,
-        controls={} if labels is None else _controls(own, store, frames, labels),
+        controls={} if labels is None else _controls(own, control, store, units),
         warnings=tuple(warnings),
         cases=_cases(detector, store, frames, found, labels, config),
         settings=_settings(run, config, decision),
@@ -98,29 +109,32 @@ def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
     return np.array([image.label is Label.DISEASED for image in frames])
 
 
-def _measure(
-    found: NDArray[np.float64], labels: NDArray[np.bool_], frames: list[CohortImage], decision: Decision
-) -> metrics.Performance:
-    known = all(image.patient_id for image in frames)
-    patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
-    generator = np.random.default_rng(0)
-    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
+def _measure(found: NDArray[np.float64], units: Units, decision: Decision) -> metrics.Performance:
+    return metrics.measure(
+        units.scores(found),
+        units.diseased(),
+        honest_threshold=decision.threshold,
+        patients=units.groups(),
+        generator=np.random.default_rng(0),
+        how=units.selection.patient_score,
+        top=units.selection.patient_top,
+    )
 
 
-def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]) -> dict[str, float]:
+def _controls(own: Cohort, columns: Sequence[str], store: ImageStore, units: Units) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
         pixels = store.read(np.arange(start, min(start + QUANTUM, len(store))))
         parts.append(controls(pixels.astype(np.float32).mean(axis=1)))
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
-    areas = control_aucs(values, labels)
-    if all(image.source for image in frames):
-        sources = {split: [str(image.source) for image in own.split(split)] for split in (Split.HEALTHY, Split.MIXED)}
-        known = source_scores(sources[Split.HEALTHY], sources[Split.MIXED])
-        areas[SOURCE_CONTROL] = metrics.auc(np.array([known.get(str(image.source), 0.5) for image in frames]), labels)
-    return areas
+    values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
+    shallow = {name: units.scores(value) for name, value in values.items()}
+    told = {
+        name: metrics.auc(units.scores(value), units.diseased())
+        for name, value in told_scores(own, columns, units.frames).items()
+    }
+    return control_aucs(shallow, units.diseased()) | told
 
 
 def _localisation(

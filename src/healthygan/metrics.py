@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 Booleans: TypeAlias = NDArray[np.bool_]
 Statistic: TypeAlias = Callable[[NDArray[np.float64], Booleans], float]
+
+PatientScore: TypeAlias = Literal["mean", "max", "top"]
 
 PIXEL_LEVELS = 65536
 
@@ -225,14 +227,28 @@ def bootstrap_interval(
     return Interval(float(low), float(high), level)
 
 
-def patient_means(scores: Floats, patients: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """Mean score of each patient's images: the patients in alphabetical order and their (P,) means.
+def patient_scores(
+    scores: Floats, patients: Sequence[str], how: PatientScore = "mean", top: int = 5
+) -> tuple[list[str], NDArray[np.float64]]:
+    """One score a patient: the mean of the images' (the paper's way for volumes), their max, or top: the mean of
+    the ``top`` highest, of all where there are fewer.
+
+    Returns:
+        The patients in alphabetical order and their (P,) scores.
 
     Raises:
-        ValueError: lengths differ, or a score is not finite.
+        ValueError: lengths differ, a score is not finite, or ``top`` is below 1.
     """
     values = _finite_row(scores, "scores")
     numbers = _group_numbers(patients, len(values))
+    if top < 1:
+        raise ValueError(f"top {top} must be at least 1")
+    if how != "mean":
+        order = np.lexsort((-values, numbers))
+        sizes = np.bincount(numbers)
+        place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = order[place < (1 if how == "max" else top)]
+        values, numbers = values[kept], numbers[kept]
     return sorted(set(patients)), np.bincount(numbers, weights=values) / np.bincount(numbers)
 
 
@@ -282,13 +298,16 @@ def measure(
     patients: Sequence[str] | None = None,
     generator: np.random.Generator,
     resamples: int = 1000,
+    how: PatientScore = "mean",
+    top: int = 5,
 ) -> Performance:
     """All of a detector's numbers on a labelled test set.
 
     Args:
         honest_threshold: from healthy or validation data alone; None if there is none.
         patients: (N,) patient of each image: the interval then draws patients, and the AUC of each patient's
-            mean score is given too (a patient with any diseased image counts as diseased).
+            score is given too (a patient with any diseased image counts as diseased).
+        how, top: a patient's score, as in ``patient_scores``.
 
     Raises:
         ValueError: as ``auc`` and ``bootstrap_interval``.
@@ -296,17 +315,19 @@ def measure(
     return Performance(
         auc=auc(scores, labels),
         auc_interval=bootstrap_interval(auc, scores, labels, patients, generator=generator, resamples=resamples),
-        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients),
+        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients, how, top),
         paper_rates=rates_at(scores, labels, threshold_equal_rates(scores, labels)),
         honest_rates=None if honest_threshold is None else rates_at(scores, labels, honest_threshold),
     )
 
 
-def _auc_by_patient(scores: Floats, labels: Booleans, patients: Sequence[str]) -> float | None:
-    _, means = patient_means(scores, patients)
-    _, shares = patient_means(labels.astype(np.float64), patients)
-    diseased = shares > 0
-    return None if diseased.all() else auc(means, diseased)
+def _auc_by_patient(
+    scores: Floats, labels: Booleans, patients: Sequence[str], how: PatientScore, top: int
+) -> float | None:
+    _, values = patient_scores(scores, patients, how, top)
+    _, worst = patient_scores(labels.astype(np.float64), patients, "max")
+    diseased = worst > 0
+    return None if diseased.all() else auc(values, diseased)
 
 
 class _Resampler:

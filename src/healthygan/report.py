@@ -69,6 +69,7 @@ class Evaluation:
     cohort: str
     scores: Floats  # (N,)
     labels: Booleans | None = None  # (N,), True = diseased
+    unit: str = "images"  # what is scored and counted: "images" or "patients"
     performance: Performance | None = None  # from metrics.measure
     honest_threshold: float | None = None
     honest_rule: str = ""  # in words, e.g. "specificity 0.90 on 90 held-out healthy images"
@@ -117,7 +118,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "title": evaluation.title,
         "detector": evaluation.detector,
         "cohort": evaluation.cohort,
-        "images": len(evaluation.scores),
+        "unit": evaluation.unit,
+        evaluation.unit: len(evaluation.scores),
         "diseased": None if evaluation.labels is None else int(evaluation.labels.sum()),
         "auc": result and _finite(result.auc),
         "auc_interval": result and [_finite(result.auc_interval.low), _finite(result.auc_interval.high)],
@@ -141,7 +143,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table.add_column("")
     result = evaluation.performance
     if result is None:
-        table.add_column("images", justify="right")
+        table.add_column(evaluation.unit, justify="right")
         for name, value in _pile_rows(evaluation):
             table.add_row(name, value)
         return table
@@ -195,6 +197,10 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
     if result is not None:
         rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
+        near = [name for name, value in evaluation.controls.items() if result.auc_interval.low <= value < result.auc]
+        if near:
+            names = ", ".join(f"“{name}”" for name in near)
+            found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
     if evaluation.honest_threshold == math.inf:
         found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
     return found
@@ -220,8 +226,8 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
     low, high, level = result.auc_interval
     facts = [("AUC", _number(result.auc), f"{100 * level:g} % interval {_number(low)} to {_number(high)}")]
     sentence = (
-        "Shown one diseased and one healthy image picked at random, the detector gives the diseased one the "
-        f"higher score {100 * result.auc:.0f} times in 100."
+        f"Shown one diseased and one healthy {evaluation.unit[:-1]} picked at random, the detector gives the "
+        f"diseased one the higher score {100 * result.auc:.0f} times in 100."
     )
     rates = result.honest_rates
     if rates is not None and math.isfinite(rates.threshold):
@@ -242,7 +248,7 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
         )
         sentence += (
             f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) "
-            f"it finds {rates.tp:,} of {diseased:,} diseased images and calls {rates.fp:,} of {healthy:,} "
+            f"it finds {rates.tp:,} of {diseased:,} diseased {evaluation.unit} and calls {rates.fp:,} of {healthy:,} "
             "healthy ones diseased."
         )
     return facts, sentence
@@ -318,7 +324,7 @@ def _charts(evaluation: Evaluation) -> str:
         )
     else:
         groups = {"healthy": scores[~labels], "diseased": scores[labels]}
-        note = "Scores of the test images. The less the groups overlap, the better."
+        note = f"Scores of the test {evaluation.unit}. The less the groups overlap, the better."
         lines["paper's threshold"] = result.paper_rates.threshold
         points = {"paper's way": result.paper_rates}
         if result.honest_rates is not None:
@@ -493,7 +499,7 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
 
 
 def _pile_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    rows = [("images", f"{len(evaluation.scores):,}")]
+    rows = [(evaluation.unit, f"{len(evaluation.scores):,}")]
     if evaluation.honest_threshold is not None:
         above = int(called_diseased(evaluation.scores, evaluation.honest_threshold).sum())
         rows.append(("above the threshold", f"{above:,}"))

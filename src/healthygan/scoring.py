@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from healthygan import workflow
+from healthygan.config import SelectionConfig
 from healthygan.data.cohort import Cohort
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import is_image_name, read_frames
@@ -25,7 +26,7 @@ from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
-from healthygan.metrics import called_diseased, patient_means
+from healthygan.metrics import called_diseased, patient_scores
 from healthygan.progress import progress
 from healthygan.run import Run
 
@@ -42,6 +43,8 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
+    unit: str = "image"
+    """What ``flagged`` counts."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,9 @@ def score(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    table, flagged, count = _rank(partial, output, patients, decision.threshold)
+    table, flagged, count = _rank(partial, output, patients, decision.threshold, config.selection)
     partial.remove()
-    return Scored(table, count, flagged, tuple(failures))
+    return Scored(table, count, flagged, tuple(failures), config.selection.unit)
 
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -251,19 +254,24 @@ class _Partial:
 
 
 def _rank(
-    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None
+    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None, selection: SelectionConfig
 ) -> tuple[Path, int | None, int]:
     """Write scores.csv, highest first; equal scores share the better rank.
 
-    A patient's score is the mean of its images'.
+    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same flag.
     """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    known = [number for number, (path, _, _) in enumerate(rows) if path in patients]
-    names, averages = patient_means(values[known], [patients[rows[number][0]] for number in known])
-    means = dict(zip(names, averages, strict=True))
-    flags = None if threshold is None else called_diseased(values, threshold)
+    by_patient = selection.unit == "patient"
+    names = [patients.get(path, path if by_patient else "") for path, _, _ in rows]
+    known = [number for number, name in enumerate(names) if name]
+    found = patient_scores(
+        values[known], [names[number] for number in known], selection.patient_score, selection.patient_top
+    )
+    of_patient = dict(zip(*found, strict=True))
+    judged = np.array([of_patient[name] for name in names]) if by_patient else values
+    flags = None if threshold is None else called_diseased(judged, threshold)
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -273,8 +281,10 @@ def _rank(
         writer.writerow(COLUMNS)
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
-            patient = patients.get(path, "")
             flag = "" if flags is None else int(flags[number])
-            mean = f"{means[patient]:.6f}" if patient else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patient, mean])
-    return table, None if flags is None else int(flags.sum()), len(rows)
+            own = f"{of_patient[names[number]]:.6f}" if names[number] else ""
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patients.get(path, ""), own])
+    if flags is None:
+        return table, None, len(rows)
+    flagged = len({name for name, flag in zip(names, flags, strict=True) if flag}) if by_patient else int(flags.sum())
+    return table, flagged, len(rows)

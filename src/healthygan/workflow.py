@@ -1,6 +1,7 @@
 """Training from a cohort to a finished run: hold out, decode, fit, choose, cut."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from healthygan.files import write_json
 from healthygan.progress import progress
 from healthygan.run import Decision, Run, load_tensors, save_tensors
 from healthygan.training import Training, launch
+from healthygan.units import Units, patient_of
 
 BATCH = 64
 MAP_SAMPLE = 64
@@ -130,7 +132,10 @@ def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], t
     validation = tuple(image for image in cohort.split(Split.VALIDATION) if image.label is Label.HEALTHY)
     if validation or not config.selection.holdout:
         return healthy, validation
-    wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
+    needed = metrics.healthy_needed(config.selection.specificity)
+    if config.selection.unit == "patient":
+        needed *= math.ceil(len(healthy) / max(1, len({patient_of(image) for image in healthy})))
+    wanted = max(round(config.selection.holdout * len(healthy)), needed)
     return _part(healthy, min(wanted, len(healthy) // 2), [config.training.seed, len(healthy)])
 
 
@@ -160,7 +165,7 @@ def _part(
     healthy: tuple[CohortImage, ...], wanted: int, seed: Sequence[int]
 ) -> tuple[tuple[CohortImage, ...], tuple[CohortImage, ...]]:
     """Part ``healthy`` in two; the second holds whole patients, drawn until it has ``wanted`` images."""
-    images_of = Counter(_patient(image) for image in healthy)
+    images_of = Counter(patient_of(image) for image in healthy)
     patients = sorted(images_of)
     chosen: set[str] = set()
     count = 0
@@ -169,8 +174,8 @@ def _part(
             break
         chosen.add(patients[number])
         count += images_of[patients[number]]
-    kept = tuple(image for image in healthy if _patient(image) not in chosen)
-    return kept, tuple(image for image in healthy if _patient(image) in chosen)
+    kept = tuple(image for image in healthy if patient_of(image) not in chosen)
+    return kept, tuple(image for image in healthy if patient_of(image) in chosen)
 
 
 def choose(
@@ -218,11 +223,12 @@ def _best_candidate(
         chosen = min(figures, key=lambda number: (figures[number], number))
         return chosen, f"lowest figure on held-out healthy images ({figures[chosen]:.4g}) of {len(figures)} candidates"
     store = _store(labelled, config, "validation set", strict=False)
-    diseased = np.array([labelled[owner].label is Label.DISEASED for owner in store.owner])
+    units = Units([labelled[owner] for owner in store.owner], config.selection)
     found: dict[int, float] = {}
     for iteration, path in candidates.items():
         detector.load_weights(load_tensors(path))
-        found[iteration] = metrics.auc(scores(detector, store, f"validation, iteration {iteration}"), diseased)
+        values = units.scores(scores(detector, store, f"validation, iteration {iteration}"))
+        found[iteration] = metrics.auc(values, units.diseased())
     best = max(found, key=lambda iteration: (found[iteration], iteration))
     return best, f"highest AUC on the validation labels ({found[best]:.3f}) of {len(found)} candidates"
 
@@ -232,19 +238,16 @@ def _threshold(detector: Detector, config: Config, reference: Sequence[CohortIma
     if not reference:
         return None, "none: no healthy images were held out (selection.holdout=0)"
     store = _store(reference, config, "held-out healthy", strict=False)
-    found = scores(detector, store, "held-out healthy")
+    units = Units([reference[owner] for owner in store.owner], config.selection)
+    found = units.scores(scores(detector, store, "held-out healthy"))
     threshold = metrics.threshold_for_specificity(found, specificity)
     if not np.isfinite(threshold):
         needed = metrics.healthy_needed(specificity)
         return (
             None,
-            f"none: specificity {specificity} needs {needed} held-out healthy images, here are {len(found)}",
+            f"none: specificity {specificity} needs {needed} held-out healthy {units.noun}, here are {len(found)}",
         )
-    return threshold, f"specificity {specificity} on {len(found)} held-out healthy images"
-
-
-def _patient(image: CohortImage) -> str:
-    return image.patient_id or str(image.path)
+    return threshold, f"specificity {specificity} on {len(found)} held-out healthy {units.noun}"
 
 
 def _store(images: Sequence[CohortImage], config: Config, title: str, strict: bool) -> ImageStore:
