@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan import metrics, report, workflow
+from healthygan import localisation, metrics, report, workflow
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
@@ -140,7 +140,7 @@ def _localisation(
     def truth() -> Iterator[NDArray[np.bool_]]:
         return (_lesion(frames[number], config) for number in chosen)
 
-    return metrics.pixel_auroc(maps(), truth()), metrics.best_dice(maps(), truth())
+    return localisation.pixel_auroc(maps(), truth()), localisation.best_dice(maps(), truth())
 
 
 def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:

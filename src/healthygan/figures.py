@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from healthygan.metrics import Booleans, Floats, Rates, roc
+from healthygan.arrays import Booleans, Floats
+from healthygan.metrics import Rates, roc
 
 Picture: TypeAlias = NDArray[np.uint8]
 

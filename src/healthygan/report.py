@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from healthygan import figures
+from healthygan.arrays import Booleans, Floats
 from healthygan.figures import DARK, LIGHT, Theme
 from healthygan.files import write_text
-from healthygan.metrics import Booleans, Floats, Performance, Rates, called_diseased
+from healthygan.metrics import Performance, Rates, called_diseased
 
 # Each group of example pictures, in the order of the report: its title and what to look for.
 GROUPS = {

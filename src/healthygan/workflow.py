@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from healthygan import metrics
+from healthygan import conformal, metrics
 from healthygan.config import Config, load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.preprocessing import to_tensor
@@ -130,7 +130,7 @@ def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], t
     validation = tuple(image for image in cohort.split(Split.VALIDATION) if image.label is Label.HEALTHY)
     if validation or not config.selection.holdout:
         return healthy, validation
-    wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
+    wanted = max(round(config.selection.holdout * len(healthy)), conformal.healthy_needed(config.selection.specificity))
     return _part(healthy, min(wanted, len(healthy) // 2), [config.training.seed, len(healthy)])
 
 
@@ -233,9 +233,9 @@ def _threshold(detector: Detector, config: Config, reference: Sequence[CohortIma
         return None, "none: no healthy images were held out (selection.holdout=0)"
     store = _store(reference, config, "held-out healthy", strict=False)
     found = scores(detector, store, "held-out healthy")
-    threshold = metrics.threshold_for_specificity(found, specificity)
+    threshold = conformal.threshold_for_specificity(found, specificity)
     if not np.isfinite(threshold):
-        needed = metrics.healthy_needed(specificity)
+        needed = conformal.healthy_needed(specificity)
         return (
             None,
             f"none: specificity {specificity} needs {needed} held-out healthy images, here are {len(found)}",
