@@ -10,20 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan import localisation, metrics, report, workflow
+from healthygan import conformal, localisation, metrics, prediction, report, trust, workflow
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
+from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
+from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
 from healthygan.inspection import source_scores
+from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
+from healthygan.selection import Selection
 
 CASES = 4
 QUANTUM = 4096
 """Images whose shallow statistics are computed at a time."""
+FLIPPED = 64
+"""Images at most whose maps are compared with those of their mirror images."""
 SOURCE_CONTROL = "source alone"
 
 
@@ -46,11 +52,12 @@ def evaluate(
     test = cohort.split(Split.TEST)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
-    found = workflow.scores(detector, store, "test set")
+    found = prediction.scores(detector, store, "test set")
     if not np.isfinite(found).all():
         raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
-    evaluation = _evaluation(run, config, decision, (own, cohort), detector, store, frames, found)
-    _write_scores(output / "scores.csv", frames, store, found)
+    reference = load_reference(run)
+    evaluation = _evaluation(run, config, decision, reference, (own, cohort), detector, store, frames, found)
+    _write_scores(output / "scores.csv", frames, store, found, reference)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
@@ -60,6 +67,7 @@ def _evaluation(
     run: Run,
     config: Config,
     decision: Decision,
+    reference: Reference,
     cohorts: tuple[Cohort, Cohort],
     detector: Detector,
     store: ImageStore,
@@ -68,10 +76,11 @@ def _evaluation(
 ) -> report.Evaluation:
     own, cohort = cohorts
     labels = _labels(frames)
-    pixel_auroc, best_dice = _localisation(detector, store, frames, config)
+    located = _localisation(detector, store, frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
+    warnings += _trust(config, decision, reference, store, frames, found, labels)
     return report.Evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
@@ -81,8 +90,12 @@ def _evaluation(
         performance=None if labels is None else _measure(found, labels, frames, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
-        pixel_auroc=pixel_auroc,
-        best_dice=best_dice,
+        held_out_healthy=reference.threshold if len(reference.threshold) else None,
+        pixel_auroc=located.get("pixel_auroc"),
+        best_dice=located.get("best_dice"),
+        aupro=located.get("aupro"),
+        flip_stability=_stability(detector, store) if config.training.flip else None,
+        selection=Selection.load(run.selection),
         controls={} if labels is None else _controls(own, store, frames, labels),
         warnings=tuple(warnings),
         cases=_cases(detector, store, frames, found, labels, config),
@@ -123,24 +136,58 @@ def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels:
     return areas
 
 
-def _localisation(
-    detector: Detector, store: ImageStore, frames: list[CohortImage], config: Config
-) -> tuple[float | None, float | None]:
-    """Pixel AUROC and best Dice over the diseased images with a mask and all healthy ones."""
+def _trust(
+    config: Config,
+    decision: Decision,
+    reference: Reference,
+    store: ImageStore,
+    frames: list[CohortImage],
+    found: NDArray[np.float64],
+    labels: NDArray[np.bool_] | None,
+) -> list[str]:
+    warnings: list[str] = []
+    if labels is not None:
+        warnings += trust.case_warnings(labels)
+        warnings += trust.prevalence_warnings(labels, decision.diseased_share)
+        if decision.threshold is not None and config.selection.threshold == "specificity":
+            wanted = config.selection.specificity
+            warnings += trust.promise_warnings(found, labels, decision.threshold, wanted, reference)
+    warnings += trust.drift_warnings(found, reference)
+    if reference.familiar is not None:
+        starts = range(0, len(store), prediction.BATCH)
+        parts = (np.arange(start, min(start + prediction.BATCH, len(store))) for start in starts)
+        descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in parts])
+        warnings += trust.unlike_warnings(descriptors, [image.path.name for image in frames], reference)
+    return warnings
+
+
+def _stability(detector: Detector, store: ImageStore) -> float | None:
+    """How alike the maps of images and of their mirror images are; none without maps."""
+    chosen = np.linspace(0, len(store) - 1, min(FLIPPED, len(store))).astype(np.int64)
+    x = to_tensor(store.read(chosen))
+    maps, of_flipped = (prediction.predict_batch(detector, images).difference for images in (x, x.flip(3)))
+    if maps is None or of_flipped is None:
+        return None
+    return localisation.flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
+
+
+def _localisation(detector: Detector, store: ImageStore, frames: list[CohortImage], config: Config) -> dict[str, float]:
+    """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones."""
     if not any(image.mask for image in frames):
-        return None, None
+        return {}
     chosen = [number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY]
 
     def maps() -> Iterator[NDArray[np.float32]]:
         for number in chosen:
-            difference = workflow.predict(detector, store, np.array([number])).difference
+            difference = prediction.predict(detector, store, np.array([number])).difference
             assert difference is not None
             yield difference[0, 0].numpy()
 
     def truth() -> Iterator[NDArray[np.bool_]]:
         return (_lesion(frames[number], config) for number in chosen)
 
-    return localisation.pixel_auroc(maps(), truth()), localisation.best_dice(maps(), truth())
+    measures = (localisation.pixel_auroc, localisation.best_dice, localisation.aupro)
+    return {measure.__name__: measure(maps(), truth()) for measure in measures}
 
 
 def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
@@ -168,7 +215,7 @@ def _cases(
 
     def case(number: int) -> report.Case:
         image = frames[number]
-        seen = workflow.predict(detector, store, np.array([number]))
+        seen = prediction.predict(detector, store, np.array([number]))
         x = store.read(np.array([number]))[0].mean(axis=0) / 32767.5 - 1
         return report.Case(
             name=image.path.name,
@@ -211,11 +258,15 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
         ) from error
 
 
-def _write_scores(path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64]) -> None:
+def _write_scores(
+    path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64], reference: Reference
+) -> None:
+    held_out = reference.threshold
+    p_values = [f"{value:.6g}" for value in conformal.p_values(found, held_out)] if len(held_out) else [""] * len(found)
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("rank", "path", "frame", "score", "label", "patient_id", "source"))
+        writer.writerow(("rank", "path", "frame", "score", "p_value", "label", "patient_id", "source"))
         for rank, number in enumerate(np.argsort(-found, kind="stable"), start=1):
             image = frames[number]
-            row = (rank, image.path, store.frame[number], f"{found[number]:.6f}")
+            row = (rank, image.path, store.frame[number], f"{found[number]:.6f}", p_values[number])
             writer.writerow((*row, image.label or "", image.patient_id or "", image.source or ""))

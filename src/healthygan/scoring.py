@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from healthygan import workflow
+from healthygan import prediction, workflow
+from healthygan.conformal import healthy_needed_for_worklist, worklist
+from healthygan.conformal import p_values as p_values_of
 from healthygan.data.cohort import Cohort
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import is_image_name, read_frames
@@ -27,11 +29,13 @@ from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
 from healthygan.metrics import called_diseased, patient_means
 from healthygan.progress import progress
+from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
+from healthygan.trust import drift_warnings
 
 BATCH = 32
 FIELDS = ("path", "frame", "score")
-COLUMNS = ("rank", "path", "frame", "score", "flagged", "patient_id", "patient_score")
+COLUMNS = ("rank", "path", "frame", "score", "p_value", "flagged", "worklist", "patient_id", "patient_score")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,9 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
+    listed: int | None = None
+    """Images on the worklist, if one was asked for."""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ def score(
     arrays: bool = False,
     strict: bool = False,
     device: str = "auto",
+    fdr: float | None = None,
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -71,11 +79,15 @@ def score(
         images: files, folders, or manifests (.csv), which tell the patients too.
         output: the folder to write to.
         strict: refuse the first unreadable file instead of listing it.
+        fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
 
     Raises:
-        InputError: nothing to score, the run is not finished, or ``output`` holds another run's scores.
+        InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, or a worklist
+            is asked for and the run holds no healthy images' scores.
     """
     detector, config, decision = workflow.load(run, device)
+    reference = load_reference(run)
+    _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
@@ -90,9 +102,21 @@ def score(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    table, flagged, count = _rank(partial, output, patients, decision.threshold)
+    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr)
     partial.remove()
-    return Scored(table, count, flagged, tuple(failures))
+    return replace(ranked, failures=tuple(failures))
+
+
+def _check_worklist(run: Run, reference: Reference, fdr: float | None) -> None:
+    if fdr is None:
+        return
+    if not 0 < fdr < 1:
+        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
+    if not len(reference.threshold):
+        raise InputError(
+            f"{run.path}: holds no scores of healthy images kept out of training, so that no worklist can be promised; "
+            "train with selection.holdout above 0 or with healthy validation images"
+        )
 
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -163,7 +187,7 @@ def _decoded(
 
 def _score(detector: Detector, path: Path, frames: Frames, output: Path, options: _Options) -> list[tuple[int, float]]:
     x = to_tensor(np.stack([pixels for _, pixels in frames]))
-    found = workflow.predict_batch(detector, x)
+    found = prediction.predict_batch(detector, x)
     if not found.score.isfinite().all():
         raise InputError(
             f"{path}: its score is not a finite number; the model is damaged: copy the run again or train anew"
@@ -251,8 +275,13 @@ class _Partial:
 
 
 def _rank(
-    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None
-) -> tuple[Path, int | None, int]:
+    partial: _Partial,
+    output: Path,
+    patients: dict[str, str],
+    threshold: float | None,
+    reference: Reference,
+    fdr: float | None,
+) -> Scored:
     """Write scores.csv, highest first; equal scores share the better rank.
 
     A patient's score is the mean of its images'.
@@ -264,6 +293,8 @@ def _rank(
     names, averages = patient_means(values[known], [patients[rows[number][0]] for number in known])
     means = dict(zip(names, averages, strict=True))
     flags = None if threshold is None else called_diseased(values, threshold)
+    p_values = p_values_of(values, reference.threshold) if len(reference.threshold) else None
+    listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -274,7 +305,24 @@ def _rank(
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
             patient = patients.get(path, "")
-            flag = "" if flags is None else int(flags[number])
+            p_value = "" if p_values is None else f"{p_values[number]:.6g}"
+            marks = ["" if marked is None else int(marked[number]) for marked in (flags, listed)]
             mean = f"{means[patient]:.6f}" if patient else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patient, mean])
-    return table, None if flags is None else int(flags.sum()), len(rows)
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *marks, patient, mean])
+    flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
+    warnings = (*drift_warnings(values, reference), *_short_warnings(len(rows), fdr, on_list, reference))
+    return Scored(table, len(rows), flagged, (), on_list, warnings)
+
+
+def _short_warnings(images: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
+    """An empty worklist that more held-out healthy images might have filled."""
+    held_out = len(reference.threshold)
+    if fdr is None or listed or not images:
+        return
+    tenth = max(images // 10, 1)
+    needed = healthy_needed_for_worklist(images, fdr, tenth)
+    if held_out < needed:
+        yield (
+            f"the worklist is empty: with {held_out} held-out healthy images no p-value is small enough; to list "
+            f"{tenth} of {images} images at --fdr {fdr} takes {needed}"
+        )
