@@ -21,6 +21,7 @@ from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
 from healthygan.inspection import source_scores
+from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
 from healthygan.selection import Selection
@@ -36,7 +37,10 @@ SOURCE_CONTROL = "source alone"
 def evaluate(
     run: Run, cohort: Cohort | None, output: Path, *, device: str = "auto", strict: bool = False
 ) -> report.Evaluation:
-    """Score a cohort's test set and write ``metrics.json``, ``scores.csv`` and ``report.html``.
+    """Score a cohort's test set; write ``metrics.json``, ``scores.csv``, ``report.html`` and ``regions.csv``.
+
+    The regions are the connected parts of the difference maps that lie above nearly all of healthy images' maps
+    (``localisation.regions``); the file is left out for a detector without maps or a run without held-out images.
 
     Args:
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
@@ -52,12 +56,14 @@ def evaluate(
     test = cohort.split(Split.TEST)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
-    found = prediction.scores(detector, store, "test set")
+    found, regions = _look(detector, store, decision.region_cut)
     if not np.isfinite(found).all():
         raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
     reference = load_reference(run)
     evaluation = _evaluation(run, config, decision, reference, (own, cohort), detector, store, frames, found)
     _write_scores(output / "scores.csv", frames, store, found, reference)
+    if regions is not None:
+        _write_regions(output / "regions.csv", frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
@@ -102,6 +108,20 @@ def _evaluation(
         settings=_settings(run, config, decision),
         training=_training_log(run),
     )
+
+
+def _look(
+    detector: Detector, store: ImageStore, cut: float | None
+) -> tuple[NDArray[np.float64], list[list[localisation.Region]] | None]:
+    """(frames,) scores, and each frame's regions if there is a cut."""
+    scores: list[NDArray[np.float64]] = []
+    regions: list[list[localisation.Region]] = []
+    with progress("test set: scoring", len(store)) as advance:
+        for found in prediction.predictions(detector, store, advance):
+            scores.append(found.score.double().numpy())
+            if cut and found.difference is not None:
+                regions += [localisation.regions(difference, cut) for difference in found.difference[:, 0].numpy()]
+    return np.concatenate(scores), regions if cut and regions else None
 
 
 def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
@@ -270,3 +290,16 @@ def _write_scores(
             image = frames[number]
             row = (rank, image.path, store.frame[number], f"{found[number]:.6f}", p_values[number])
             writer.writerow((*row, image.label or "", image.patient_id or "", image.source or ""))
+
+
+def _write_regions(
+    path: Path, frames: list[CohortImage], store: ImageStore, regions: list[list[localisation.Region]]
+) -> None:
+    """One row a region, the highest score of each image first; places in pixels of the networks' images."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "frame", *localisation.Region._fields))
+        for image, frame, found in zip(frames, store.frame, regions, strict=True):
+            for region in found:
+                score, peak = f"{region.score:.6g}", f"{region.peak:.6g}"
+                writer.writerow((image.path, frame, score, region.area, peak, *region[3:]))

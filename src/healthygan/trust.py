@@ -66,8 +66,8 @@ def promise_warnings(
     if not low <= realised <= high:
         yield (
             f"specificity {specificity} was promised from {held_out} held-out healthy images, and {realised:.2f} came "
-            f"about on {tested}; by chance it would lie from {low:.2f} to {high:.2f} in {level:.0%} of cases: the healthy "
-            "images of the test set are not like those held out"
+            f"about on {tested}; by chance it would lie from {low:.2f} to {high:.2f} in {level:.0%} of cases: the "
+            "healthy images of the test set are not like those held out"
         )
 
 
@@ -79,5 +79,5 @@ def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], refe
     if len(strange):
         yield (
             f"{len(strange)} of {len(names)} images are unlike anything seen in training, so that their scores mean "
-            f"nothing: {few([names[number] for number in strange])}; look at them first"
+            f"nothing: {few([names[int(number)] for number in strange])}; look at them first"
         )
