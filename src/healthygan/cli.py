@@ -9,10 +9,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from healthygan import __version__, cli_prepare
+from healthygan.config import Rule
 from healthygan.errors import InputError
 
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
@@ -94,6 +96,33 @@ def _stopped(message: str) -> int:
     return STOPPED
 
 
+def _select(options: argparse.Namespace, console: Console) -> None:
+    from healthygan import workflow
+    from healthygan.config import load_config
+    from healthygan.report import selection_table
+    from healthygan.run import Run
+    from healthygan.selection import pretrained
+
+    run = Run(options.run)
+    backbone = None
+    if options.rule == "fid" or options.extractor or options.extractor_weights:
+        run.load_decision()
+        named = load_config(run.config).selection
+        backbone = pretrained(
+            options.extractor or named.extractor, options.extractor_weights or named.extractor_weights
+        )
+    found = workflow.select(run, options.rule, backbone=backbone, measure=options.measure, device=options.device)
+    console.print(selection_table(found))
+    for curve in found.curves:
+        if curve.remark:
+            console.print(f"{curve.name}: {curve.remark}", highlight=False, soft_wrap=True, markup=False)
+    if options.rule is None:
+        console.print(f"the model stays that of iteration {found.chosen:,}; --rule RULE takes another", highlight=False)
+        return
+    console.print(f"model of iteration {found.chosen:,}, chosen by: {found.rule}", highlight=False, soft_wrap=True)
+    console.print(f"threshold: {run.load_decision().threshold_rule}", highlight=False)
+
+
 def _score(options: argparse.Namespace, console: Console) -> None:
     from healthygan.run import Run
     from healthygan.scoring import score
@@ -106,9 +135,14 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         arrays=options.arrays,
         strict=options.strict,
         device=options.device,
+        fdr=options.fdr,
     )
-    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.unit}s above the threshold"
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
+    if done.listed is not None:
+        promise = f"on average at most {options.fdr:.0%} of them healthy"
+        console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
+    _warn(console, done.warnings)
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
@@ -148,9 +182,13 @@ def _show(console: Console, evaluation: object, report: Path) -> None:
         console.print("AUC of shallow controls, which a detector must beat:")
         for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
             console.print(f"  {name:<22} {area:.3f}", highlight=False)
-    for warning in evaluation.cautions:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    _warn(console, evaluation.cautions)
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _warn(console: Console, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -164,6 +202,7 @@ VERBS = {
     "prepare": cli_prepare.prepare,
     "inspect": _inspect,
     "train": _train,
+    "select": _select,
     "score": _score,
     "evaluate": _evaluate,
     "demo": _demo,
@@ -195,10 +234,25 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     _strict_option(train)
 
+    select = verbs.add_parser("select", help="compare a run's checkpoints, without labels; choose another one")
+    select.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    select.add_argument(
+        "--rule", choices=get_args(Rule), help="make this rule's checkpoint the model; default: compare"
+    )
+    select.add_argument("--extractor", metavar="NAME", help="pretrained network for FID, by default the run's setting")
+    select.add_argument("--extractor-weights", type=Path, metavar="FILE", help="its weights, where they come as a file")
+    select.add_argument(
+        "--measure", action="store_true", help="AUC of every checkpoint on the test labels too: no rule sees it"
+    )
+    _device_option(select)
+
     score = verbs.add_parser("score", help="rank images by how unhealthy they look")
     score.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     score.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files, folders or a manifest")
     score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    score.add_argument(
+        "--fdr", type=float, metavar="SHARE", help="mark a worklist of which at most this share is healthy, such as 0.1"
+    )
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
     _device_option(score)
