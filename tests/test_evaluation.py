@@ -114,7 +114,7 @@ def test_p_values_are_those_of_the_held_out_healthy_scores(
 
 
 def test_regions_are_parts_of_their_images_scores(evaluated: tuple[Evaluation, Path]) -> None:
-    found, output = evaluated
+    _, output = evaluated
     score_of = {row["path"]: float(row["score"]) for row in _rows(output)}
     with (output / "regions.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
