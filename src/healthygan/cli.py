@@ -72,7 +72,9 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         if options.run is None:
             raise InputError("--run: missing; say where the run goes, such as --run runs/first")
         run = Run(options.run)
-        config, cohort = load_config(options.config or options.preset, options.set), _cohort(options)
+        members = [f"training.members={options.members}"] if options.members is not None else []
+        config = load_config(options.config or options.preset, [*options.set, *members])
+        cohort = _cohort(options)
     try:
         workflow.train(config, cohort, run.path, strict=options.strict)
     except Stopped as stopped:
@@ -85,7 +87,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 
 def _refuse_with_resume(options: argparse.Namespace) -> None:
     """A run goes on with its own images and settings; to ignore others without a word would mislead."""
-    for name in ("run", "config", "cohort", "healthy", "mixed", "validation", "test"):
+    for name in ("run", "config", "members", "cohort", "healthy", "mixed", "validation", "test"):
         if getattr(options, name) is not None:
             shown = "COHORT" if name == "cohort" else f"--{name}"
             raise InputError(f"{shown}: not together with --resume, which takes the run's own; leave it out")
@@ -231,6 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     _cohort_options(train)
     _config_options(train)
     train.add_argument("--run", type=Path, metavar="DIR", help="run folder to make")
+    train.add_argument("--members", type=int, metavar="N", help="train N seeds and join them into one detector")
     train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     _strict_option(train)
 

@@ -86,6 +86,21 @@ class Config(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _members_can_be_joined(self) -> Self:
+        if self.training.members > 1 and self.training.devices > 1:
+            raise ValueError("training.members above 1 train one after the other on one device; set training.devices=1")
+        if self.training.members > 1 and not (self.selection.choice_holdout or self.selection.holdout):
+            raise ValueError(
+                "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"
+            )
+        return self
+
+    def member(self, number: int) -> "Config":
+        """The configuration of one member, numbered from 0: a training of its own seed."""
+        training = self.training.model_copy(update={"seed": self.training.seed + number, "members": 1})
+        return self.model_copy(update={"training": training})
+
     def save(self, path: Path) -> None:
         """Write every field as YAML."""
         write_text(path, yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))

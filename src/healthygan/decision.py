@@ -143,16 +143,22 @@ def select_and_decide(
 def decide(
     run: Run, detector: Detector, config: Config, parts: Parts, stores: Stores, curves: Sequence[Curve]
 ) -> Selection:
-    """Make the rule's candidate the run's model, keep the held-out images' scores, and cut.
+    """Make the rule's candidate the run's model, and settle all that scoring needs.
 
     Args:
         curves: what was measured of the candidates; a rule without a curve takes the last one.
     """
     candidates = candidates_of(run)
     iteration, rule = pick(config.selection.rule, curves, max(candidates))
-    weights = load_tensors(candidates[iteration])
-    detector.load_weights(weights)
-    save_tensors(run.model, weights)
+    detector.load_weights(load_tensors(candidates[iteration]))
+    selection = Selection(chosen=iteration, rule=rule, last=max(candidates), curves=tuple(curves))
+    settle(run, detector, config, parts, stores, selection)
+    return selection
+
+
+def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: Stores, selection: Selection) -> None:
+    """Keep the detector as the run's model, with the held-out images' scores, and cut. The decision comes last."""
+    save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.weights().items()})
     uses = {"threshold": stores.threshold, "choice_healthy": stores.choice_healthy, "choice_mixed": stores.choice_mixed}
     kept = {use: store for use, store in uses.items() if store}
     found = {use: scores(detector, store, use.replace("_", ", ")) for use, store in kept.items()}
@@ -160,12 +166,11 @@ def decide(
     save_looks(run, (stores.healthy, stores.mixed))
     reference = load_reference(run, config.selection)
     threshold, threshold_rule = _threshold(detector, config, parts, stores, reference)
-    selection = Selection(chosen=iteration, rule=rule, last=max(candidates), curves=tuple(curves))
     write_json(run.selection, selection.model_dump())
     run.save_decision(
         Decision(
-            iteration=iteration,
-            rule=rule,
+            iteration=selection.chosen,
+            rule=selection.rule,
             threshold=threshold,
             threshold_rule=threshold_rule,
             map_top=max(_map_level(detector, stores.mixed) or 1.0, 1e-3),
@@ -173,7 +178,6 @@ def decide(
             diseased_share=_diseased_share(reference),
         )
     )
-    return selection
 
 
 def pick(rule: str, curves: Sequence[Curve], last: int) -> tuple[int, str]:

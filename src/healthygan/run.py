@@ -6,6 +6,7 @@ model.pt         the chosen weights     decision.json    threshold and how it wa
 selection.json   figures of candidates  held_out.csv     scores of images held out of training
 figures.json     noted while training   familiar.pt      what training images look like
 log.csv, tensorboard/, samples/         what happened on the way
+members/         of an ensemble: a run folder a seed
 """
 
 import json
@@ -60,6 +61,10 @@ class Run:
         self.log = path / "log.csv"
         self.samples = path / "samples"
         self._candidates = path / "candidates"
+
+    def member(self, number: int) -> "Run":
+        """The run folder of one member of an ensemble."""
+        return Run(self.path / "members" / str(number))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """What ``save_checkpoint`` wrote; none if there is none yet."""

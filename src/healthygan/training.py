@@ -46,6 +46,7 @@ class TrainingConfig(BaseModel):
         "32", description="bf16 keeps the weights in 32 bits"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
+    members: int = Field(1, ge=1, le=100, description="trainings of as many seeds, joined into one detector")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")

@@ -14,17 +14,20 @@ from healthygan.decision import (
     decide,
     figure_curve,
     select_and_decide,
+    settle,
     test_criterion,
 )
 from healthygan.detectors import registry
 from healthygan.detectors.base import Detector
+from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.holdout import divide
 from healthygan.prediction import best_device
+from healthygan.reference import load_reference
 from healthygan.run import Decision, Run, load_tensors
 from healthygan.selection import Backbone, Selection, measured, pretrained
-from healthygan.training import Training, launch
+from healthygan.training import Stopped, Training, launch
 
 
 def train(
@@ -57,6 +60,10 @@ def train(
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
+    if isinstance(detector, Ensemble):
+        selection = _joined(run, detector, config, cohort, strict, backbone)
+        settle(run, detector.to(fabric.device), config, parts, stores, selection)
+        return run
     detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
@@ -65,9 +72,40 @@ def train(
     return run
 
 
+def _joined(
+    run: Run, ensemble: Ensemble, config: Config, cohort: Cohort, strict: bool, backbone: Backbone | None
+) -> Selection:
+    """Train the members, each in a folder of its own, and join them."""
+    members = [run.member(number) for number in range(config.training.members)]
+    for number, member in enumerate(members):
+        try:
+            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone)
+        except Stopped as stopped:
+            where = str(stopped).split(";")[0]
+            raise Stopped(
+                f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
+            ) from None
+    # Members are joined image by image, whatever is judged by the joined scores afterwards.
+    by_image = config.selection.model_copy(update={"unit": "image"})
+    references = [load_reference(member, by_image) for member in members]
+    # The images that chose the checkpoints rather than those that will carry the threshold's promise.
+    apart = all(len(reference.choice_healthy) > 1 for reference in references)
+    healthy = [reference.choice_healthy if apart else reference.threshold for reference in references]
+    try:
+        ensemble.join([load_tensors(member.model) for member in members], healthy)
+    except ValueError as error:
+        raise InputError(f"{run.path}: {error}; raise selection.choice_holdout or add healthy images") from error
+    decisions = [member.load_decision() for member in members]
+    last = max(decision.iteration for decision in decisions)
+    rules = "; ".join(f"seed {config.training.seed + n}: {found.rule}" for n, found in enumerate(decisions))
+    return Selection(chosen=last, rule=f"mean of {len(members)} members ({rules})", last=last)
+
+
 def build(config: Config) -> Detector:
     """An untrained detector."""
     shape = config.preprocessing
+    if config.training.members > 1:
+        return Ensemble([build(config.member(number)) for number in range(config.training.members)])
     return registry.build(config.detector, shape.channels, shape.size, config.training.seed)
 
 
@@ -107,6 +145,8 @@ def select(
     """
     decision = run.load_decision()
     config, cohort = load_config(run.config), Cohort.from_manifest(run.cohort)
+    if config.training.members > 1:
+        raise InputError(f"{run.path}: an ensemble has no checkpoints of its own; look at {run.member(0).path}")
     if rule is not None:
         config = config.model_copy(update={"selection": config.selection.model_copy(update={"rule": rule})})
     parts = divide(cohort, config)
