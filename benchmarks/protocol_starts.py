@@ -31,7 +31,8 @@ def main() -> None:
     parser.add_argument("--protocols", nargs="+", default=list(MAKERS), choices=list(MAKERS))
     options = parser.parse_args()
     print(
-        "| protocol | images prepared | seconds for prepare | seconds an iteration, everything included |\n|---|---:|---:|---:|"
+        "| protocol | images prepared | seconds for prepare | seconds an iteration, everything included |\n"
+        "|---|---:|---:|---:|"
     )
     for protocol in options.protocols:
         place = options.work / protocol
