@@ -28,7 +28,7 @@ from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
 from healthygan.networks import Discriminator, Generator, Translation, follow, frozen
-from healthygan.training import Batch, Recipe, Training
+from healthygan.training import Batch, Recipe, Training, TrainingConfig
 
 
 class HealthyGANPlusConfig(DetectorConfig):
@@ -56,6 +56,15 @@ class HealthyGANPlusConfig(DetectorConfig):
             raise ValueError(
                 f"detector.critic_blocks={self.critic_blocks} halves an image of preprocessing.size={size} to nothing; "
                 "take fewer blocks"
+            )
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Refuse a training that ends before the generator begins to learn."""
+        super().check_training(training)
+        if training.iterations <= self.warm_up:
+            raise ValueError(
+                f"training.iterations={training.iterations}: the first detector.warm_up={self.warm_up} only teach "
+                "the critic; take more"
             )
 
 
