@@ -55,6 +55,7 @@ def test_saved_settings_are_read_back_the_same(tmp_path):
         ("training=5", "training"),
         ("=1", "no name"),
         ("detector.critic_blocks=7", "take fewer blocks"),
+        ("training.iterations=300", "take more"),
         ("detector.widht=4", "'detector.widht'.*did you mean 'width'"),
         ("detector.width=0", "detector.width=0"),
         ("detector.name=healthygun", "detector.name='healthygun': no such detector.*did you mean 'healthygan'"),
