@@ -139,8 +139,8 @@ def follow(averaged: nn.Module, trained: nn.Module, decay: float, update: int) -
     decay = min(decay, (1 + update) / (10 + update))
     for average, weight in zip(averaged.parameters(), trained.parameters(), strict=True):
         average.lerp_(weight, 1 - decay)
-    for average, buffer in zip(averaged.buffers(), trained.buffers(), strict=True):
-        average.copy_(buffer)
+    for old, new in zip(averaged.buffers(), trained.buffers(), strict=True):
+        old.copy_(new)
 
 
 @contextmanager
