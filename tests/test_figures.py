@@ -16,7 +16,6 @@ from healthygan.figures import (
     outline,
     overlay,
     panels,
-    picture_row,
     png,
     roc_figure,
     training_curve,
@@ -99,13 +98,6 @@ def test_panels_outline_a_lesion_on_the_image_and_the_difference_alone() -> None
     shown = panels(blank, blank, blank, blank, lesion, top=1)
     marked = [title for title, picture in shown.items() if (picture == LESION_COLOUR).all(axis=-1).any()]
     assert marked == ["image", "difference |x - x'| / 2"]
-
-
-def test_picture_row_places_panels_side_by_side_with_gaps() -> None:
-    black, grey = np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 90, np.uint8)
-    row = picture_row({"a": black, "b": grey}, gap=3)
-    assert row.shape == (4, 13, 3)
-    assert row[0, :, 0].tolist() == [0] * 5 + [255] * 3 + [90] * 5
 
 
 def test_png_keeps_every_pixel_and_stores_grey_as_grey() -> None:

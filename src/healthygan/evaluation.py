@@ -67,7 +67,7 @@ def _evaluation(
     found: NDArray[np.float64],
 ) -> report.Evaluation:
     own, cohort = cohorts
-    labels = _labels(frames)
+    labels = labels_of(frames)
     pixel_auroc, best_dice = _localisation(detector, store, frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
@@ -83,7 +83,7 @@ def _evaluation(
         honest_rule=decision.threshold_rule,
         pixel_auroc=pixel_auroc,
         best_dice=best_dice,
-        controls={} if labels is None else _controls(own, store, frames, labels),
+        controls={} if labels is None else controls_of(own, store, frames, labels),
         warnings=tuple(warnings),
         cases=_cases(detector, store, frames, found, labels, config),
         settings=_settings(run, config, decision),
@@ -91,7 +91,13 @@ def _evaluation(
     )
 
 
-def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
+def patients_of(frames: list[CohortImage]) -> list[str]:
+    """The patient of each test image; where one is unknown, each file counts as a patient of its own."""
+    known = all(image.patient_id for image in frames)
+    return [str(image.patient_id if known else image.path) for image in frames]
+
+
+def labels_of(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
     """True = diseased; none unless every test image has a label and there are both kinds."""
     if any(image.label is None for image in frames) or len({image.label for image in frames}) < 2:
         return None
@@ -101,13 +107,18 @@ def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
 def _measure(
     found: NDArray[np.float64], labels: NDArray[np.bool_], frames: list[CohortImage], decision: Decision
 ) -> metrics.Performance:
-    known = all(image.patient_id for image in frames)
-    patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
-    generator = np.random.default_rng(0)
-    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
+    return metrics.measure(
+        found,
+        labels,
+        honest_threshold=decision.threshold,
+        patients=patients_of(frames),
+        generator=np.random.default_rng(0),
+    )
 
 
-def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]) -> dict[str, float]:
+def controls_of(
+    own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]
+) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
@@ -138,12 +149,12 @@ def _localisation(
             yield difference[0, 0].numpy()
 
     def truth() -> Iterator[NDArray[np.bool_]]:
-        return (_lesion(frames[number], config) for number in chosen)
+        return (lesion_of(frames[number], config) for number in chosen)
 
     return metrics.pixel_auroc(maps(), truth()), metrics.best_dice(maps(), truth())
 
 
-def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
+def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
     """The ground truth in the networks' geometry; nothing where there is none."""
     size = config.preprocessing.size
     if image.mask is None:
@@ -180,7 +191,7 @@ def _cases(
             translated=None if seen.translated is None else seen.translated[0].mean(dim=0).numpy(),
             mask=None if seen.mask is None else seen.mask[0, 0].numpy(),
             difference=None if seen.difference is None else seen.difference[0, 0].numpy(),
-            lesion=_lesion(image, config) if image.mask else None,
+            lesion=lesion_of(image, config) if image.mask else None,
         )
 
     groups = report.choose_cases(found, labels, CASES)

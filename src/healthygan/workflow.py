@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,14 @@ MAP_SAMPLE = 64
 MAP_PERCENTILE = 99.5
 
 
-def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False) -> Run:
+def train(
+    config: Config,
+    cohort: Cohort,
+    folder: Path,
+    *,
+    strict: bool = False,
+    clock: AbstractContextManager[object] | None = None,
+) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
     The labels of the mixed set are never read. A folder in which training was stopped goes on from there.
@@ -37,6 +45,7 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
     Args:
         folder: the run folder, new or of this very configuration and cohort.
         strict: refuse an unreadable image instead of counting it.
+        clock: entered while the detector learns, decoding and choosing left out.
 
     Raises:
         InputError: the cohort, the folder or the device cannot be used.
@@ -54,7 +63,8 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
-    detector.fit(healthy, mixed, Training(config.training, run, fabric))
+    with clock or nullcontext():
+        detector.fit(healthy, mixed, Training(config.training, run, fabric))
     if fabric.is_global_zero:
         detector.to(fabric.device)
         choose(run, detector, config, cohort, reference, mixed)
