@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/healthygan demo
 
 benchmark: $(INSTALLED)
-	$(BIN)/python benchmarks/phantoms.py benchmark
+	$(BIN)/python benchmarks/phantoms.py runs/benchmark
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov=healthygan --cov-report=term:skip-covered --cov-fail-under=90
@@ -26,4 +26,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $(INSTALLED)
 
 clean:
-	rm -rf .venv demo benchmark runs
+	rm -rf .venv demo runs

@@ -114,7 +114,7 @@ class Job:
             with np.load(path, allow_pickle=False) as kept:
                 facts = json.loads(str(kept["facts"]))
                 facts["cost"] = Cost(**facts["cost"])
-                maps = kept["maps"] if "maps" in kept else None
+                maps = kept.get("maps")
                 return Predicted(scores=kept["scores"], shown=kept["shown"], maps=maps, **facts)
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None  # a damaged file is made anew
@@ -250,7 +250,7 @@ def peak_memory() -> float:
 
 def peak_device_memory() -> float | None:
     """Greatest memory of this process on a CUDA device, MiB; none without one."""
-    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
         return None
     return torch.cuda.max_memory_allocated() / MIB
 

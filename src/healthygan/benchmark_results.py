@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from healthygan import metrics, published
+from healthygan import metrics
 from healthygan.benchmark_job import Cost, Predicted
 from healthygan.budgets import Method
 from healthygan.metrics import Rates
+from healthygan.published import Figures
 from healthygan.run import Decision
 
 RATES = ("precision", "recall", "specificity", "f1")
@@ -64,7 +65,7 @@ class Row:
     method: Method
     finished: tuple[Finished, ...] = ()
     cells: dict[str, Cell] = field(default_factory=dict)
-    published: tuple[published.Figures, ...] = ()
+    published: tuple[Figures, ...] = ()
     """What the paper reports; two where either may be the method's."""
 
 
@@ -155,11 +156,11 @@ def summarise(test: TestSet, finished: Sequence[Finished], resamples: int = RESA
         [np.mean([curve.measure(weights) for curve in curves], axis=0) for weights in resample(test, resamples)]
     )
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    means = seeds.mean(axis=0)
     spread = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else np.full(len(COLUMNS), math.nan)
+    table = np.stack([seeds.mean(axis=0), spread, low, high]).T.tolist()
     return {
-        name: Cell(*map(float, (means[i], spread[i], low[i], high[i])), seeds=tuple(map(float, seeds[:, i])))
-        for i, name in enumerate(COLUMNS)
+        name: Cell(mean, deviation, low, high, seeds=tuple(each))
+        for name, (mean, deviation, low, high), each in zip(COLUMNS, table, seeds.T.tolist(), strict=True)
     }
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -34,6 +35,8 @@ class Entry:
     """One place of a table."""
 
     text: str
+    spread: str = ""
+    """What follows the plus-or-minus sign."""
     detail: str = ""
     """Smaller, below."""
     mark: str = ""
@@ -47,6 +50,8 @@ class Sheet:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Entry, ...], ...]
+    wordy: tuple[int, ...] = (0,)
+    """Columns of words; the others are numbers."""
 
 
 def write_benchmark(folder: Path, results: Results) -> None:
@@ -69,7 +74,7 @@ def sheets(results: Results) -> list[Sheet]:
     found = [_quality(results), _costs(results)]
     if results.failures:
         rows = tuple((Entry(f.method), Entry(str(f.seed)), Entry(f.reason)) for f in results.failures)
-        found.append(Sheet("Failed", ("method", "seed", "reason"), rows))
+        found.append(Sheet("Failed", ("method", "seed", "reason"), rows, wordy=(0, 2)))
     return found
 
 
@@ -79,16 +84,17 @@ def captions(results: Results) -> list[str]:
     rules = {row.method.config.selection.rule for row in results.rows}
     found = [
         f"Test set: {len(labels):,} images of {len(set(results.test.patients)):,} patients, {int(labels.sum()):,} "
-        f"diseased. Mean ± standard deviation over {results.seeds} seed{'s' * (results.seeds > 1)}; in brackets the "
-        f"{100 * LEVEL:g} % bootstrap interval of the mean ({RESAMPLES:,} times, patients drawn with all their images). "
-        "The best is bold, the second underlined.",
+        f"diseased. Mean ± standard deviation over the seeds (the table of costs tells how many); below it the "
+        f"{100 * LEVEL:g} % bootstrap interval of the mean ({RESAMPLES:,} times, patients drawn with all their "
+        "images). The best is bold, the second underlined.",
         "Paper's way: the threshold where recall equals specificity on the test labels themselves, as the paper does "
         f"it; optimistic. Honest: {_honest_rule(results)}.",
         f"Checkpoint of every method: {'; '.join(RULES.get(rule, rule) for rule in sorted(rules))} "
         f"(selection.rule={', '.join(sorted(rules))}).",
-        "Budgets: every setting of a method is in NAME/seed_0/run/config.yaml. Iterations are those done; memory is the "
-        f"peak of a process of its own, of which {_libraries(results):,.0f} MiB are Python and its libraries; decoding "
-        "of the images is in neither time nor memory. ≥: a killed process took a part of the time with it.",
+        "Budgets: every setting of a method is in NAME/seed_0/run/config.yaml. Iterations are those done; parameters "
+        "are all numbers that the saved model holds, which is what scoring needs; memory is "
+        f"the peak of a process of its own, of which {_libraries(results):,.0f} MiB are Python and its libraries; "
+        "decoding of the images is in neither time nor memory. ≥: a killed process took a part of the time with it.",
     ]
     if results.controls:
         name, area = max(results.controls.items(), key=lambda item: item[1])
@@ -97,25 +103,25 @@ def captions(results: Results) -> list[str]:
         )
     if any(row.published for row in results.rows):
         found.append(
-            f"In the paper: {SOURCE}, {results.paper}. Which of its last two columns is PatchCore and which PaDiM is not "
-            "certain: both are given."
+            f"In the paper: {SOURCE}, {results.paper}. Which of its last two columns is PatchCore and which PaDiM is "
+            "not certain: both are given."
         )
     return [*found, *results.notes]
 
 
 def to_terminal(sheet: Sheet) -> Table:
     """For rich."""
-    table = Table(title=Text(sheet.title), title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(title=Text(sheet.title), title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for number, column in enumerate(sheet.columns):
-        table.add_column(Text(column), justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(Text(column), justify="left" if number in sheet.wordy else "right", overflow="fold")
     styles = {"best": "bold", "second": "underline", "": ""}
+
+    def written(entry: Entry) -> Text:
+        below = [line for line in (entry.spread and f"± {entry.spread}", entry.detail) if line]
+        return Text.assemble((entry.text, styles[entry.mark]), *(f"\n{line}" for line in below))
+
     for row in sheet.rows:
-        table.add_row(
-            *(
-                Text.assemble((entry.text, styles[entry.mark]), *([f"\n{entry.detail}"] if entry.detail else []))
-                for entry in row
-            )
-        )
+        table.add_row(*map(written, row))
     return table
 
 
@@ -125,11 +131,15 @@ def to_markdown(results: Results) -> str:
 
     def written(entry: Entry) -> str:
         text = marked[entry.mark].format(_markdown(entry.text)) if entry.text else ""
+        text += f" ± {entry.spread}" if entry.spread else ""
         return f"{text}<br>{_markdown(entry.detail)}" if entry.detail else text
 
     parts = [f"# Benchmark: {_markdown(results.cohort)}\n"]
     for sheet in sheets(results):
-        lines = [[_markdown(column) for column in sheet.columns], ["---", *["---:"] * (len(sheet.columns) - 1)]]
+        lines = [
+            [_markdown(column) for column in sheet.columns],
+            ["---" if number in sheet.wordy else "---:" for number in range(len(sheet.columns))],
+        ]
         lines += [[written(entry) for entry in row] for row in sheet.rows]
         parts.append(f"## {sheet.title}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
     parts += [f"{_markdown(caption)}\n" for caption in captions(results)]
@@ -143,6 +153,7 @@ def to_latex(results: Results) -> str:
 
     def written(entry: Entry) -> str:
         text = marked[entry.mark] % _latex(entry.text) if entry.text else ""
+        text += rf" $\pm$ {entry.spread}" if entry.spread else ""
         return rf"\shortstack{{{text}\\{{\scriptsize {_latex(entry.detail)}}}}}" if entry.detail else text
 
     parts = ["% needs \\usepackage{booktabs,graphicx}"]
@@ -150,10 +161,11 @@ def to_latex(results: Results) -> str:
         caption = " ".join([f"{sheet.title}.", *(captions(results) if number == 0 else [])])
         lines = [" & ".join(_latex(column) for column in sheet.columns) + r" \\", r"\midrule"]
         lines += [" & ".join(written(entry) for entry in row) + r" \\" for row in sheet.rows]
+        shape = "".join("l" if number in sheet.wordy else "r" for number in range(len(sheet.columns)))
         parts.append(
             "\\begin{table}\n"
             f"\\caption{{{_latex(caption)}}}\n"
-            f"\\resizebox{{\\linewidth}}{{!}}{{\\begin{{tabular}}{{l{'r' * (len(sheet.columns) - 1)}}}\n\\toprule\n"
+            f"\\resizebox{{\\linewidth}}{{!}}{{\\begin{{tabular}}{{{shape}}}\n\\toprule\n"
             + "\n".join(lines)
             + "\n\\bottomrule\n\\end{tabular}}\n\\end{table}"
         )
@@ -186,8 +198,8 @@ def maps_picture(results: Results) -> bytes:
             *(column[number] for column in columns),
         ]
     note = (
-        f"Test images drawn blindly. Each method's colours end at the {TOP_PERCENTILE:g}th percentile of its own maps here; "
-        f"below a map the score's rank among {len(results.test.labels):,}, 1 = highest. Cyan: known lesion."
+        f"Test images drawn blindly. Each method's colours end at the {TOP_PERCENTILE:g}th percentile of its own maps "
+        f"here; below a map the score's rank among {len(results.test.labels):,}, 1 = highest. Cyan: known lesion."
     )
     return figures.picture_grid(["image", *(row.method.name for row in rows_found)], rows, note)
 
@@ -202,11 +214,11 @@ def _quality(results: Results) -> Sheet:
         rows.append(
             (Entry(row.method.name), *(_cell(row, column, results) for column in COLUMNS))
             if row.cells
-            else (Entry(row.method.name, "failed"), *[Entry(NONE)] * len(COLUMNS))
+            else (Entry(row.method.name, detail="failed"), *[Entry(NONE)] * len(COLUMNS))
         )
         if row.published:
             texts = [" or ".join(_short(value, 2) for value in values) for values in zip(*row.published, strict=True)]
-            rows.append((Entry("  in the paper"), *map(Entry, texts), *[Entry("")] * len(RATES)))
+            rows.append((Entry("(the paper)"), *map(Entry, texts), *[Entry("")] * len(RATES)))
     return Sheet(f"{results.cohort}: how well", tuple(columns), tuple(rows))
 
 
@@ -214,8 +226,9 @@ def _cell(row: Row, column: str, results: Results) -> Entry:
     cell = row.cells[column]
     best, second = marks(results.rows, column, DIGITS)
     mark = "best" if row.method.name in best else "second" if row.method.name in second else ""
-    text = _short(cell.mean) + (f" ± {_short(cell.deviation)}" if math.isfinite(cell.deviation) else "")
-    return Entry(text, f"[{_short(cell.low)}, {_short(cell.high)}]" if math.isfinite(cell.low) else "", mark)
+    spread = _short(cell.deviation) if math.isfinite(cell.deviation) else ""
+    interval = f"{_short(cell.low)}–{_short(cell.high)}" if math.isfinite(cell.low) else ""
+    return Entry(_short(cell.mean), spread, interval, mark)
 
 
 def _costs(results: Results) -> Sheet:
@@ -225,7 +238,7 @@ def _costs(results: Results) -> Sheet:
         "trainings",
         "iterations",
         "batch",
-        "numbers in the model",
+        "parameters",
         "fit",
         "fit, peak MiB",
         "predict, an image",

@@ -183,7 +183,9 @@ def picture_grid(columns: Sequence[str], rows: Mapping[str, Sequence[Tile]], not
     """
     if wrong := [name for name, tiles in rows.items() if len(tiles) != len(columns)]:
         raise ValueError(f"{wrong}: give {len(columns)} tiles a row")
-    figure = Figure((1.3 * len(columns) + 0.6, 1.5 * len(rows) + 0.7), RESOLUTION, theme.background)
+    figure = Figure(
+        figsize=(1.3 * len(columns) + 0.6, 1.5 * len(rows) + 0.7), dpi=RESOLUTION, facecolor=theme.background
+    )
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
     places = figure.subplots(len(rows), len(columns), squeeze=False)
     for (name, tiles), line in zip(rows.items(), places, strict=True):
