@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 
 from healthygan import __version__, published
 from healthygan.benchmark_job import DONE, FAILED, STAGES, Job, work
-from healthygan.benchmark_results import Example, Failed, Finished, Results, Row, TestSet, summarise
+from healthygan.benchmark_results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
 from healthygan.budgets import Method
 from healthygan.config import Config, load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
 from healthygan.evaluation import controls_of, labels_of, lesion_of, patients_of
+from healthygan.files import write_text
 from healthygan.progress import Advance, progress
 from healthygan.training import Stopped
 from healthygan.workflow import held_out
@@ -78,7 +79,7 @@ def benchmark(
         plan = _Plan(manifest, output, _shown(labels), _threads(workers), strict)
         jobs = {(method.name, seed): plan.job(method, seed) for method in methods for seed in range(seeds)}
         _Pool(workers).run([job for job in jobs.values() if not _is_done(job, store.key)], len(jobs))
-        test = TestSet(labels, patients_of(frames))
+        test = GroundTruth(labels, patients_of(frames))
         rows = tuple(
             _row(method, [jobs[method.name, seed] for seed in range(seeds)], test, paper) for method in methods
         )
@@ -211,7 +212,7 @@ def _is_done(job: Job, key: str) -> bool:
     return job.fitted() is not None and predicted is not None and predicted.key == key
 
 
-def _row(method: Method, jobs: Sequence[Job], test: TestSet, paper: str | None) -> Row:
+def _row(method: Method, jobs: Sequence[Job], test: GroundTruth, paper: str | None) -> Row:
     finished = tuple(run for job in jobs if (run := _finished(job)) is not None)
     beside = published.figures(paper, method.name) if paper else ()
     return Row(method, finished, summarise(test, finished) if finished else {}, beside)
@@ -319,7 +320,7 @@ def _say_how_it_ended(job: Job, process: BaseProcess) -> None:
     """A process that could not say so itself: stopped from outside, or out of memory."""
     code = process.exitcode
     reason = f"killed by signal {-code} (out of memory?)" if code is not None and code < 0 else "stopped from outside"
-    job.failure.write_text(f"{process.name}: {reason}\n", encoding="utf-8")
+    write_text(job.failure, f"{process.name}: {reason}\n")
 
 
 def _last_line(job: Job, process: BaseProcess) -> str:

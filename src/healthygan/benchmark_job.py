@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -116,7 +118,7 @@ class Job:
                 facts["cost"] = Cost(**facts["cost"])
                 maps = kept.get("maps")
                 return Predicted(scores=kept["scores"], shown=kept["shown"], maps=maps, **facts)
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error):
             return None  # a damaged file is made anew
 
 

@@ -70,7 +70,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class TestSet:
+class GroundTruth:
     """The images that all methods are judged by, a frame each."""
 
     labels: NDArray[np.bool_]
@@ -98,7 +98,7 @@ class Results:
     cohort: str
     paper: str | None
     """Of the paper's cohorts, the one whose published figures stand beside ours."""
-    test: TestSet
+    test: GroundTruth
     rows: tuple[Row, ...]
     seeds: int
     """Wanted of each method."""
@@ -143,7 +143,7 @@ class Curve:
         return np.array([*found, *_rates(hits, calls - hits, positives, negatives)])
 
 
-def summarise(test: TestSet, finished: Sequence[Finished], resamples: int = RESAMPLES) -> dict[str, Cell]:
+def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = RESAMPLES) -> dict[str, Cell]:
     """Every number of one method over its seeds.
 
     The interval is the percentile bootstrap of the mean over seeds: patients are drawn with replacement, each with
@@ -164,7 +164,7 @@ def summarise(test: TestSet, finished: Sequence[Finished], resamples: int = RESA
     }
 
 
-def resample(test: TestSet, resamples: int) -> Iterator[NDArray[np.int64]]:
+def resample(test: GroundTruth, resamples: int) -> Iterator[NDArray[np.int64]]:
     """How often each image counts in each bootstrap resample of patients; always the same ones."""
     random = np.random.default_rng(0)
     _, group = np.unique(np.array(test.patients), return_inverse=True)

@@ -115,14 +115,14 @@ def plan(budget: Budget, detectors: str, overrides: Iterable[str] = ()) -> list[
     """
     names = _chosen(budget, detectors)
     common, own = _sorted_out(names, overrides)
-    shared = load_config(budget.base, [*budget.set, *(text for text in common if text.startswith(SHARED))])
-    sections = [
-        f"{name}={json.dumps(getattr(shared, name).model_dump(mode='json'))}" for name in ("preprocessing", "selection")
+    base = load_config(budget.base)
+    shared = [
+        f"{name}={json.dumps(getattr(base, name).model_dump(mode='json'))}" for name in ("preprocessing", "selection")
     ]
     methods = []
     for name in names:
         allowance = budget.methods.get(name, Allowance())
-        settings = [*budget.set, *allowance.set, *common, *own[name], *sections]
+        settings = [*shared, *budget.set, *allowance.set, *common, *own[name]]
         try:
             config = load_config(_preset(name, allowance), settings)
         except InputError as error:
