@@ -29,4 +29,7 @@ def run(folder: Path, options: list[str]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))
+    try:
+        sys.exit(run(Path(sys.argv[1]), sys.argv[2:]))
+    except KeyboardInterrupt:
+        sys.exit("stopped while generating phantoms; the same command begins anew")

@@ -113,7 +113,7 @@ def to_terminal(sheet: Sheet) -> Table:
     """For rich."""
     table = Table(title=Text(sheet.title), title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for number, column in enumerate(sheet.columns):
-        table.add_column(Text(column), justify="left" if number in sheet.wordy else "right", overflow="fold")
+        table.add_column(Text(column.replace(", ", "\n")), justify="left" if number in sheet.wordy else "right", overflow="fold")
     styles = {"best": "bold", "second": "underline", "": ""}
 
     def written(entry: Entry) -> Text:
