@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from healthygan import workflow
+from healthygan import prediction, workflow
 from healthygan.benchmark_job import Job, Stopwatch, fit, peak_memory, predict
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
@@ -33,7 +33,7 @@ def test_scores_and_maps_are_those_of_the_run(done: Job) -> None:
     assert found is not None and found.maps is not None
     detector, config, _ = workflow.load(done.run, "cpu")
     store = ImageStore.build(Cohort.from_manifest(done.cohort).paths(Split.TEST), config.preprocessing)
-    again = workflow.predict(detector, store, np.arange(len(store)))
+    again = prediction.predict(detector, store, np.arange(len(store)))
     assert again.difference is not None
     np.testing.assert_allclose(found.scores, again.score.double().numpy(), rtol=1e-6)
     np.testing.assert_allclose(found.maps, again.difference[[0, 9], 0].numpy(), atol=1e-6)
@@ -56,7 +56,7 @@ def test_a_damaged_prediction_counts_as_none(done: Job, tmp_path: Path) -> None:
 
 
 def test_scores_that_are_not_finite_are_refused(done: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "scores", lambda *_: np.array([0.0, np.nan]))
+    monkeypatch.setattr(prediction, "scores", lambda *_: np.array([0.0, np.nan]))
     with pytest.raises(InputError, match=r"tiny, seed 0: gives scores that are not finite"):
         predict(done)
 

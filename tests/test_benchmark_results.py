@@ -11,6 +11,7 @@ from healthygan.benchmark_job import Cost, Predicted
 from healthygan.benchmark_results import COLUMNS, Cell, Curve, Finished, GroundTruth, Row, marks, resample, summarise
 from healthygan.budgets import Method
 from healthygan.config import Config
+from healthygan.intervals import bootstrap_interval
 from healthygan.run import Decision
 
 COST = Cost(1.0, True, 1.0, 1.0, None)
@@ -22,7 +23,7 @@ TEST = GroundTruth(LABELS, [str(number // 2) for number in range(40)])
 def finished(scores: Sequence[float], threshold: float | None = None, seed: int = 0) -> Finished:
     decision = Decision(iteration=1, rule="last", threshold=threshold, threshold_rule="", map_top=1.0)
     values = np.asarray(scores, dtype=np.float64)
-    return Finished(seed, decision, 1, COST, Predicted(values, np.arange(2), None, "key", 1, COST))
+    return Finished(seed, decision, 1, COST, Predicted(values, np.arange(2), None, "key", 1, COST), values)
 
 
 def row(name: str, mean: float) -> Row:
@@ -61,7 +62,7 @@ def test_resamples_of_one_class_are_drawn_again() -> None:
 
 def test_means_and_deviations_are_over_the_seeds() -> None:
     runs = [finished(RANDOM.normal(size=40) + LABELS, seed=seed) for seed in range(3)]
-    areas = [metrics.auc(run.predicted.scores, LABELS) for run in runs]
+    areas = [metrics.auc(run.judged, LABELS) for run in runs]
     cell = summarise(TEST, runs, resamples=50)["auc"]
     assert cell.seeds == pytest.approx(areas)
     assert cell.mean == pytest.approx(np.mean(areas))
@@ -72,7 +73,7 @@ def test_means_and_deviations_are_over_the_seeds() -> None:
 def test_one_seed_has_the_interval_of_the_single_bootstrap_but_no_deviation() -> None:
     scores = RANDOM.normal(size=40) + LABELS
     cell = summarise(TEST, [finished(scores)], resamples=500)["auc"]
-    expected = metrics.bootstrap_interval(
+    expected = bootstrap_interval(
         metrics.auc, scores, LABELS, TEST.patients, generator=np.random.default_rng(5), resamples=500
     )
     assert math.isnan(cell.deviation)

@@ -47,7 +47,9 @@ def row(name: str, strength: float, *, seeds: int = 2, threshold: float | None =
         )
         cost = Cost(90.0, True, 500.0, 300.0, None)
         shown = random.uniform(size=(4, 8, 8)).astype(np.float32) if maps else None
-        runs.append(Finished(seed, decision, 60 + seed, cost, Predicted(scores, SHOWN, shown, "key", 1234, cost)))
+        runs.append(
+            Finished(seed, decision, 60 + seed, cost, Predicted(scores, SHOWN, shown, "key", 1234, cost), scores)
+        )
     cells = summarise(TRUTH, runs, resamples=20)
     return Row(method(name), tuple(runs), cells, published.figures("covidx", name))
 
@@ -123,7 +125,7 @@ def test_unknown_time_is_a_lower_bound_and_a_gpu_gets_its_columns() -> None:
     plain = row("a", 1.0, seeds=1)
     cost = Cost(7500.0, False, 500.0, 300.0, 2048.0)
     run = plain.finished[0]
-    changed = Finished(0, run.decision, 60, cost, run.predicted)
+    changed = Finished(0, run.decision, 60, cost, run.predicted, run.judged)
     costs = sheets(results(Row(plain.method, (changed,), plain.cells)))[1]
     found = dict(zip(costs.columns, (entry.text for entry in costs.rows[0]), strict=True))
     assert found["fit"] == "≥ 2.08 h"
@@ -134,7 +136,7 @@ def test_captions_state_selection_thresholds_and_the_strongest_control(whole: Re
     text = " ".join(captions(whole))
     assert "the last checkpoint, for which no label is read (selection.rule=last)" in text
     assert "specificity 0.9 on 9 healthy" in text and "on the test labels themselves" in text
-    assert "30 images of 15 patients, 15 diseased" in text
+    assert "30 images, 15 of them diseased, of 15 patients" in text
     assert "mean intensity, AUC .700" in text and "machine & co" in text
 
 

@@ -21,6 +21,7 @@ from healthygan.figures import (
     png,
     roc_comparison,
     roc_figure,
+    selection_curve,
     training_curve,
 )
 from healthygan.metrics import rates_at
@@ -198,3 +199,18 @@ def test_training_curve_grows_with_the_number_of_series_and_survives_gaps_and_od
 def test_training_curve_refuses_series_of_another_length(series: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match="as long as the 2 iterations"):
         training_curve([1, 2], series)
+
+
+def test_selection_curve_marks_the_model_and_each_figures_own_best() -> None:
+    curves = {"AUCp": {2: 0.5, 4: 0.8, 6: 0.7}, "FID (x)": {2: 9.0, 4: 5.0, 6: 6.0}}
+    drawn = [
+        selection_curve(curves, best, chosen)
+        for best, chosen in (
+            ({"AUCp": 4, "FID (x)": 4}, 4),
+            ({"AUCp": 4, "FID (x)": 4}, 6),
+            ({"AUCp": 4, "FID (x)": 6}, 4),
+        )
+    ]
+    assert len(set(drawn)) == 3
+    one = opened(selection_curve({"AUCp": curves["AUCp"]}, {"AUCp": 4}, 4))
+    assert opened(drawn[0]).height > 1.5 * one.height

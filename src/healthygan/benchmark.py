@@ -28,12 +28,14 @@ from healthygan.budgets import Method
 from healthygan.config import Config, load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.store import ImageStore
+from healthygan.decision import Stores, check
 from healthygan.errors import InputError
-from healthygan.evaluation import controls_of, labels_of, lesion_of, patients_of
+from healthygan.evaluation import controls_of, labels_of, lesion_of
 from healthygan.files import write_text
+from healthygan.holdout import divide
 from healthygan.progress import Advance, progress
 from healthygan.training import Stopped
-from healthygan.workflow import held_out
+from healthygan.units import Units
 
 SHOWN = 4
 """Images of each class in the picture grid."""
@@ -75,13 +77,13 @@ def benchmark(
     with _own(output):
         manifest = _keep_cohort(cohort, output)
         _check_runs(methods, seeds, output)
-        store, frames, labels = _prepare(cohort, methods, seeds, strict)
-        plan = _Plan(manifest, output, _shown(labels), _threads(workers), strict)
+        store, units, labels = _prepare(cohort, methods, strict)
+        plan = _Plan(manifest, output, _shown(units.frames), _threads(workers), strict)
         jobs = {(method.name, seed): plan.job(method, seed) for method in methods for seed in range(seeds)}
         _Pool(workers).run([job for job in jobs.values() if not _is_done(job, store.key)], len(jobs))
-        test = GroundTruth(labels, patients_of(frames))
+        test = GroundTruth(labels, units.groups(), units.noun)
         rows = tuple(
-            _row(method, [jobs[method.name, seed] for seed in range(seeds)], test, paper) for method in methods
+            _row(method, [jobs[method.name, seed] for seed in range(seeds)], units, test, paper) for method in methods
         )
         failures = tuple(
             Failed(name, seed, job.failure.read_text(encoding="utf-8").strip())
@@ -97,8 +99,8 @@ def benchmark(
             rows=rows,
             seeds=seeds,
             failures=failures,
-            controls=controls_of(cohort, store, frames, labels),
-            examples=tuple(_example(store, frames, number, methods[0].config) for number in plan.shown),
+            controls=controls_of(cohort, (), store, units, labels),
+            examples=tuple(_example(store, units.frames, number, methods[0].config) for number in plan.shown),
             notes=(*(f"{failure.reason} (left out)" for failure in store.failures[:5]), _machine(workers)),
         )
 
@@ -149,43 +151,31 @@ def _difference(old: Config, new: Config) -> str:
     return ""
 
 
-def _prepare(
-    cohort: Cohort, methods: Sequence[Method], seeds: int, strict: bool
-) -> tuple[ImageStore, list[CohortImage], NDArray[np.bool_]]:
+def _prepare(cohort: Cohort, methods: Sequence[Method], strict: bool) -> tuple[ImageStore, Units, NDArray[np.bool_]]:
     """Decode every set beforehand, so that no method's clock or memory has it; the test set and its labels."""
-    config = methods[0].config
-    test = cohort.split(Split.TEST)
-    store = _store(test, config, "test set", strict)
-    frames = [test[owner] for owner in store.owner]
-    labels = labels_of(frames)
+    config, test = methods[0].config, cohort.split(Split.TEST)
+    store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
+    units = Units.of(test, store.owner, config.selection)
+    labels = labels_of(units)
     if labels is None:
         raise InputError(
             f"{cohort.name}: the test set needs labels, healthy and diseased; a benchmark measures by them"
         )
-    _store(cohort.split(Split.MIXED), config, "mixed set", strict)
-    for seed in range(seeds):
-        for images, title in zip(
-            held_out(cohort, methods[0].seeded(seed)), ("healthy set", "held-out healthy"), strict=True
-        ):
-            if images:
-                _store(images, config, title, strict)
-    if labelled := [image for image in cohort.split(Split.VALIDATION) if image.label is not None]:
-        _store(labelled, config, "validation set", strict)
-    return store, frames, labels
+    for method in methods:
+        check(method.config, Stores.build(divide(cohort, method.config), method.config, strict))
+    return store, units, labels
 
 
-def _store(images: Sequence[CohortImage], config: Config, title: str, strict: bool) -> ImageStore:
-    return ImageStore.build([image.path for image in images], config.preprocessing, strict=strict, title=title)
-
-
-def _shown(labels: NDArray[np.bool_]) -> tuple[int, ...]:
+def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
     """Diseased, then healthy frames for the picture grid: drawn blindly, so that they flatter nobody."""
     random = np.random.default_rng(0)
-    groups = [np.flatnonzero(labels), np.flatnonzero(~labels)]
+    groups = [
+        [n for n, image in enumerate(frames) if image.label is label] for label in (Label.DISEASED, Label.HEALTHY)
+    ]
     return tuple(int(number) for group in groups for number in np.sort(random.permutation(group)[:SHOWN]))
 
 
-def _example(store: ImageStore, frames: list[CohortImage], number: int, config: Config) -> Example:
+def _example(store: ImageStore, frames: Sequence[CohortImage], number: int, config: Config) -> Example:
     image = store.read(np.array([number]))[0].mean(axis=0) / 32767.5 - 1
     lesion = lesion_of(frames[number], config) if frames[number].mask else None
     return Example(frames[number].path.name, frames[number].label is Label.DISEASED, image, lesion)
@@ -212,19 +202,19 @@ def _is_done(job: Job, key: str) -> bool:
     return job.fitted() is not None and predicted is not None and predicted.key == key
 
 
-def _row(method: Method, jobs: Sequence[Job], test: GroundTruth, paper: str | None) -> Row:
-    finished = tuple(run for job in jobs if (run := _finished(job)) is not None)
+def _row(method: Method, jobs: Sequence[Job], units: Units, test: GroundTruth, paper: str | None) -> Row:
+    finished = tuple(run for job in jobs if (run := _finished(job, units)) is not None)
     beside = published.figures(paper, method.name) if paper else ()
     return Row(method, finished, summarise(test, finished) if finished else {}, beside)
 
 
-def _finished(job: Job) -> Finished | None:
+def _finished(job: Job, units: Units) -> Finished | None:
     cost, predicted = job.fitted(), job.predicted()
     if cost is None or predicted is None or job.failure.exists():
         return None
     decision = job.run.load_decision()
     done = max(job.run.candidates(), default=decision.iteration)
-    return Finished(job.config.training.seed, decision, done, cost, predicted)
+    return Finished(job.config.training.seed, decision, done, cost, predicted, units.scores(predicted.scores))
 
 
 class _Pool:

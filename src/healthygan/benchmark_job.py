@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from healthygan import workflow
+from healthygan import prediction, workflow
 from healthygan.config import Config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.store import ImageStore
@@ -200,14 +200,14 @@ def predict(job: Job) -> None:
     detector, config, _ = workflow.load(job.run, job.config.training.device)
     paths = Cohort.from_manifest(job.cohort).paths(Split.TEST)
     store = ImageStore.build(paths, config.preprocessing, strict=job.strict, title="test set")
-    workflow.predict(detector, store, np.zeros(1, dtype=np.int64))  # whatever is slow only once
+    prediction.predict(detector, store, np.zeros(1, dtype=np.int64))  # whatever is slow only once
     start = time.perf_counter()
-    scores = workflow.scores(detector, store, "test set")
+    scores = prediction.scores(detector, store, "test set")
     cost = Cost(time.perf_counter() - start, True, peak_memory(), libraries, peak_device_memory())
     if not np.isfinite(scores).all():
         raise InputError(f"{job.name}: gives scores that are not finite")
     shown = np.array(job.shown, dtype=np.int64)
-    difference = workflow.predict(detector, store, shown).difference
+    difference = prediction.predict(detector, store, shown).difference
     numbers = sum(weight.numel() for weight in detector.weights().values() if weight.is_floating_point())
     facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)})
     arrays = {"scores": scores, "shown": shown} | ({} if difference is None else {"maps": difference[:, 0].numpy()})

@@ -32,6 +32,8 @@ class Finished:
     """Done, not planned: a method may stop early."""
     fit: Cost
     predicted: Predicted
+    judged: NDArray[np.float64]
+    """(N,): the scores of what is judged, images or patients."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ class Row:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The images that all methods are judged by, a frame each."""
+    """What all methods are judged by: images (each frame of a file), or patients."""
 
     labels: NDArray[np.bool_]
     """(N,), True = diseased."""
     patients: Sequence[str]
     """(N,)."""
+    noun: str = "images"
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = 
     all its images, the same for every seed; the paper's threshold is sought anew in every resample. Resamples are
     the same for every method. A nan in any makes both ends nan.
     """
-    curves = [Curve(run.predicted.scores, test.labels, run.decision.threshold) for run in finished]
+    curves = [Curve(run.judged, test.labels, run.decision.threshold) for run in finished]
     seeds = np.stack([curve.measure(np.ones(len(test.labels), dtype=np.int64)) for curve in curves])
     drawn = np.stack(
         [np.mean([curve.measure(weights) for curve in curves], axis=0) for weights in resample(test, resamples)]

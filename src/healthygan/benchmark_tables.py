@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from healthygan import figures, metrics
+from healthygan.arrays import Booleans
 from healthygan.benchmark_job import Cost
 from healthygan.benchmark_results import COLUMNS, LEVEL, PAPER, RATES, RESAMPLES, Cell, Finished, Results, Row, marks
 from healthygan.files import atomic_path, write_text
@@ -26,6 +28,9 @@ NONE = "–"
 RULES = {
     "last": "the last checkpoint, for which no label is read",
     "validation_auc": "the highest AUC on the labels of the validation set, where it has any",
+    "aucp": "the highest AUCp of held-out healthy and unlabelled images, for which no label is read",
+    "fid": "the lowest FID of held-out healthy and unlabelled images, for which no label is read",
+    "healthy_figure": "the method's own figure of held-out healthy images, for which no label is read",
 }
 SOURCE = "Rahman Siddiquee et al., HealthyGAN, SASHIMI 2022, table 1"
 
@@ -83,8 +88,9 @@ def captions(results: Results) -> list[str]:
     labels = results.test.labels
     rules = {row.method.config.selection.rule for row in results.rows}
     found = [
-        f"Test set: {len(labels):,} images of {len(set(results.test.patients)):,} patients, {int(labels.sum()):,} "
-        f"diseased. Mean ± standard deviation over the seeds (the table of costs tells how many); below it the "
+        f"Test set: {len(labels):,} {results.test.noun}, {int(labels.sum()):,} of them diseased, of "
+        f"{len(set(results.test.patients)):,} patients. Mean ± standard deviation over the seeds (the table of "
+        "costs tells how many); below it the "
         f"{100 * LEVEL:g} % bootstrap interval of the mean ({RESAMPLES:,} times, patients drawn with all their "
         "images). The best is bold, the second underlined.",
         "Paper's way: the threshold where recall equals specificity on the test labels themselves, as the paper does "
@@ -113,7 +119,8 @@ def to_terminal(sheet: Sheet) -> Table:
     """For rich."""
     table = Table(title=Text(sheet.title), title_justify="left", box=SIMPLE_HEAD, padding=0, show_edge=False)
     for number, column in enumerate(sheet.columns):
-        table.add_column(Text(column.replace(", ", "\n")), justify="left" if number in sheet.wordy else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if number in sheet.wordy else "right"
+        table.add_column(Text(column.replace(", ", "\n")), justify=justify, overflow="fold")
     styles = {"best": "bold", "second": "underline", "": ""}
 
     def written(entry: Entry) -> Text:
@@ -177,7 +184,7 @@ def roc_picture(results: Results) -> bytes:
     curves = {}
     for row in results.rows:
         if row.finished:
-            points = [metrics.roc(run.predicted.scores, results.test.labels) for run in row.finished]
+            points = [metrics.roc(run.judged, results.test.labels) for run in row.finished]
             mean = np.mean([np.interp(GRID, p.false_positive_rate, p.true_positive_rate) for p in points], axis=0)
             curves[f"{row.method.name} {_short(row.cells['auc'].mean)}"] = (GRID, mean)
     return figures.roc_comparison(curves)
@@ -199,7 +206,7 @@ def maps_picture(results: Results) -> bytes:
         ]
     note = (
         f"Test images drawn blindly. Each method's colours end at the {TOP_PERCENTILE:g}th percentile of its own maps "
-        f"here; below a map the score's rank among {len(results.test.labels):,}, 1 = highest. Cyan: known lesion."
+        f"here; below a map the score's rank among all, 1 = highest. Cyan: known lesion."
     )
     return figures.picture_grid(["image", *(row.method.name for row in rows_found)], rows, note)
 
@@ -253,12 +260,13 @@ def _cost_row(row: Row, results: Results, on_device: bool) -> tuple[Entry, ...]:
     if not row.finished:
         return (name, Entry(f"0 of {results.seeds}"), *[Entry(NONE)] * (9 if on_device else 7))
     fits, predictions = [run.fit for run in row.finished], [run.predicted.cost for run in row.finished]
-    images = len(results.test.labels)
+    images = len(row.finished[0].predicted.scores)
     mean = float(np.mean([cost.seconds for cost in fits]))
+    unused = row.method.config.detector.unused
     texts = [
         f"{len(row.finished)} of {results.seeds}",
-        _span(run.iterations for run in row.finished),
-        f"{row.method.config.training.batch_size:,}",
+        NONE if "iterations" in unused else _span(run.iterations for run in row.finished),
+        NONE if "batch_size" in unused else f"{row.method.config.training.batch_size:,}",
         _span(run.predicted.numbers for run in row.finished),
         ("" if all(cost.whole for cost in fits) else "≥ ") + _duration(mean),
         f"{max(cost.memory for cost in fits):,.0f}",
@@ -321,7 +329,7 @@ def _map_column(row: Row, results: Results) -> list[figures.Tile]:
     ]
 
 
-def _outlined(picture: figures.Picture, lesion: metrics.Booleans | None) -> figures.Picture:
+def _outlined(picture: figures.Picture, lesion: Booleans | None) -> figures.Picture:
     return picture if lesion is None else figures.outline(picture, lesion)
 
 

@@ -68,8 +68,8 @@ class Budget(BaseModel):
     @classmethod
     def _names_can_be_folders(cls, methods: dict[str, Allowance]) -> dict[str, Allowance]:
         for name in methods:
-            if not re.fullmatch(r"\w[\w.-]{0,63}", name) or name == ALL:
-                raise ValueError(f"method {name!r}: use up to 64 letters, digits, '-', '_' and '.'")
+            if not re.fullmatch(r"\w[\w.+-]{0,63}", name) or name == ALL:
+                raise ValueError(f"method {name!r}: use up to 64 letters, digits, '-', '_', '+' and '.'")
         return methods
 
 

@@ -9,10 +9,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
-from healthygan import __version__
+from healthygan import __version__, cli_prepare
+from healthygan.config import Rule
 from healthygan.errors import InputError
 
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
@@ -50,7 +52,7 @@ def _inspect(options: argparse.Namespace, console: Console) -> None:
     from healthygan.inspection import inspect_cohort
 
     config = load_config(options.config or options.preset, options.set)
-    inspect_cohort(_cohort(options), config.preprocessing, options.output).print(console)
+    inspect_cohort(_cohort(options), config.preprocessing, options.output, options.control).print(console)
 
 
 def _train(options: argparse.Namespace, console: Console) -> None:
@@ -70,7 +72,9 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         if options.run is None:
             raise InputError("--run: missing; say where the run goes, such as --run runs/first")
         run = Run(options.run)
-        config, cohort = load_config(options.config or options.preset, options.set), _cohort(options)
+        members = [f"training.members={options.members}"] if options.members is not None else []
+        config = load_config(options.config or options.preset, [*options.set, *members])
+        cohort = _cohort(options)
     try:
         workflow.train(config, cohort, run.path, strict=options.strict)
     except Stopped as stopped:
@@ -83,7 +87,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 
 def _refuse_with_resume(options: argparse.Namespace) -> None:
     """A run goes on with its own images and settings; to ignore others without a word would mislead."""
-    for name in ("run", "config", "cohort", "healthy", "mixed", "validation", "test"):
+    for name in ("run", "config", "members", "cohort", "healthy", "mixed", "validation", "test"):
         if getattr(options, name) is not None:
             shown = "COHORT" if name == "cohort" else f"--{name}"
             raise InputError(f"{shown}: not together with --resume, which takes the run's own; leave it out")
@@ -92,6 +96,33 @@ def _refuse_with_resume(options: argparse.Namespace) -> None:
 def _stopped(message: str) -> int:
     print(f"healthygan train: {message}", file=sys.stderr)
     return STOPPED
+
+
+def _select(options: argparse.Namespace, console: Console) -> None:
+    from healthygan import workflow
+    from healthygan.config import load_config
+    from healthygan.report import selection_table
+    from healthygan.run import Run
+    from healthygan.selection import pretrained
+
+    run = Run(options.run)
+    backbone = None
+    if options.rule == "fid" or options.extractor or options.extractor_weights:
+        run.load_decision()
+        named = load_config(run.config).selection
+        backbone = pretrained(
+            options.extractor or named.extractor, options.extractor_weights or named.extractor_weights
+        )
+    found = workflow.select(run, options.rule, backbone=backbone, measure=options.measure, device=options.device)
+    console.print(selection_table(found))
+    for curve in found.curves:
+        if curve.remark:
+            console.print(f"{curve.name}: {curve.remark}", highlight=False, soft_wrap=True, markup=False)
+    if options.rule is None:
+        console.print(f"the model stays that of iteration {found.chosen:,}; --rule RULE takes another", highlight=False)
+        return
+    console.print(f"model of iteration {found.chosen:,}, chosen by: {found.rule}", highlight=False, soft_wrap=True)
+    console.print(f"threshold: {run.load_decision().threshold_rule}", highlight=False)
 
 
 def _score(options: argparse.Namespace, console: Console) -> None:
@@ -106,9 +137,14 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         arrays=options.arrays,
         strict=options.strict,
         device=options.device,
+        fdr=options.fdr,
     )
-    flagged = "no threshold" if done.flagged is None else f"{done.flagged} above the threshold"
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
+    if done.listed is not None:
+        promise = f"on average at most {options.fdr:.0%} of them healthy"
+        console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
+    _warn(console, done.warnings)
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
@@ -121,7 +157,9 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     given = any((options.cohort, options.healthy, options.mixed, options.validation, options.test))
     output = options.output or options.run / "evaluation"
     cohort = _cohort(options) if given else None
-    found = evaluate(Run(options.run), cohort, output, device=options.device, strict=options.strict)
+    found = evaluate(
+        Run(options.run), cohort, output, control=options.control, device=options.device, strict=options.strict
+    )
     _show(console, found, output / "report.html")
 
 
@@ -185,9 +223,13 @@ def _show(console: Console, evaluation: object, report: Path) -> None:
         console.print("AUC of shallow controls, which a detector must beat:")
         for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
             console.print(f"  {name:<22} {area:.3f}", highlight=False)
-    for warning in evaluation.cautions:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    _warn(console, evaluation.cautions)
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _warn(console: Console, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -198,8 +240,10 @@ def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 
 VERBS = {
+    "prepare": cli_prepare.prepare,
     "inspect": _inspect,
     "train": _train,
+    "select": _select,
     "score": _score,
     "evaluate": _evaluate,
     "benchmark": _benchmark,
@@ -217,22 +261,41 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"healthygan {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
+    cli_prepare.add_parser(verbs)
+
     inspect = verbs.add_parser("inspect", help="count and check a cohort before training; draw a contact sheet")
     _cohort_options(inspect)
     _config_options(inspect)
     inspect.add_argument("-o", "--output", type=Path, metavar="PNG", help="contact sheet to write")
+    _control_option(inspect)
 
     train = verbs.add_parser("train", help="learn from healthy images and a mixed pile")
     _cohort_options(train)
     _config_options(train)
     train.add_argument("--run", type=Path, metavar="DIR", help="run folder to make")
+    train.add_argument("--members", type=int, metavar="N", help="train N seeds and join them into one detector")
     train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     _strict_option(train)
+
+    select = verbs.add_parser("select", help="compare a run's checkpoints, without labels; choose another one")
+    select.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    select.add_argument(
+        "--rule", choices=get_args(Rule), help="make this rule's checkpoint the model; default: compare"
+    )
+    select.add_argument("--extractor", metavar="NAME", help="pretrained network for FID, by default the run's setting")
+    select.add_argument("--extractor-weights", type=Path, metavar="FILE", help="its weights, where they come as a file")
+    select.add_argument(
+        "--measure", action="store_true", help="AUC of every checkpoint on the test labels too: no rule sees it"
+    )
+    _device_option(select)
 
     score = verbs.add_parser("score", help="rank images by how unhealthy they look")
     score.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     score.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files, folders or a manifest")
     score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    score.add_argument(
+        "--fdr", type=float, metavar="SHARE", help="mark a worklist of which at most this share is healthy, such as 0.1"
+    )
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
     _device_option(score)
@@ -242,6 +305,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
+    _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)
 
@@ -284,13 +348,32 @@ def _cohort_options(parser: argparse.ArgumentParser) -> None:
 
 def _config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="small", help="settings that come with healthygan (default: small)")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="settings of your own instead")
+    parser.add_argument(
+        "--config", type=_config_source, metavar="YAML", help="settings of your own instead, or a preset's name"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         help="such as training.seed=1; repeatable",
+    )
+
+
+def _config_source(text: str) -> str | Path:
+    """A preset's name, or a file."""
+    from healthygan.config import preset_names
+
+    return text if text in preset_names() and not Path(text).is_file() else Path(text)
+
+
+def _control_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="column of the manifest whose AUC alone is wanted beside that of source; repeatable",
     )
 
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from healthygan.metrics import Booleans, Floats, Rates, roc
+from healthygan.arrays import Booleans, Floats
+from healthygan.metrics import Rates, roc
 
 Picture: TypeAlias = NDArray[np.uint8]
 
@@ -262,6 +263,29 @@ def training_curve(iterations: Sequence[int], series: Mapping[str, Sequence[floa
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k for 200,000: a phone has room for these
         axes.margins(x=0.01)
+    rows[-1].set_xlabel("iteration", color=theme.ink)
+    return _render(figure)
+
+
+def selection_curve(
+    curves: Mapping[str, Mapping[int, float]], best: Mapping[str, int], chosen: int, theme: Theme = LIGHT
+) -> bytes:
+    """Each figure of the candidates over iterations: its own best marked, the run's model a dashed line.
+
+    Args:
+        curves: values by iteration, by title.
+        best: iteration that each title takes.
+        chosen: iteration of the run's model.
+    """
+    figure, rows = _chart(theme, 0.5 + 1.25 * len(curves), len(curves))
+    for axes, (name, values) in zip(rows, curves.items(), strict=True):
+        axes.axvline(chosen, color=theme.ink, linewidth=1, linestyle="--")
+        axes.plot(list(values), list(values.values()), ".-", color=theme.healthy, linewidth=1.3)
+        axes.plot([best[name]], [values[best[name]]], "o", color=theme.diseased, markersize=7, zorder=3)
+        axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
+        axes.tick_params(labelbottom=axes is rows[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     rows[-1].set_xlabel("iteration", color=theme.ink)
     return _render(figure)
 

@@ -1,8 +1,11 @@
-"""The paper's generator (table 2) and discriminator (table 3), with sizes that can be shrunk.
+"""The paper's generator (table 2) and discriminator (table 3), with sizes that can be shrunk; and what is done to
+the networks of several detectors.
 
-Neither network keeps running statistics, so ``train()`` and ``eval()`` give the same output.
+Neither of the paper's networks keeps running statistics, so ``train()`` and ``eval()`` give the same output.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -40,6 +43,27 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)  # type: ignore[no-any-return]
 
 
+def transposed(wide: int, narrow: int) -> nn.Module:
+    """Table 2's way up: twice the height and width by a transposed convolution."""
+    return nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False)
+
+
+def translation_layers(
+    channels: int, outputs: int, width: int, blocks: int, upward: Callable[[int, int], nn.Module] = transposed
+) -> list[nn.Module]:
+    """Table 2 but for its last activation: encoder, residual blocks, decoder with ``outputs`` channels."""
+    wide, wider = 2 * width, 4 * width
+    return [
+        *_block(nn.Conv2d(channels, width, 7, padding=3, bias=False), width),
+        *_block(nn.Conv2d(width, wide, 4, stride=2, padding=1, bias=False), wide),
+        *_block(nn.Conv2d(wide, wider, 4, stride=2, padding=1, bias=False), wider),
+        *(ResidualBlock(wider) for _ in range(blocks)),
+        *_block(upward(wider, wide), wide),
+        *_block(upward(wide, width), width),
+        nn.Conv2d(width, outputs, 7, padding=3, bias=False),
+    ]
+
+
 class Generator(nn.Module):
     """Table 2: encoder, residual blocks, decoder; ``channels`` image outputs and the mask.
 
@@ -47,27 +71,28 @@ class Generator(nn.Module):
         channels: image channels C, 1 for grey or 3 for colour.
         width: channels of the first convolution; 64 in the paper.
         blocks: residual blocks; 6 in the paper.
+        upward: makes the two layers that double height and width, from their channels in and out.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        width: int = 64,
+        blocks: int = 6,
+        upward: Callable[[int, int], nn.Module] = transposed,
+    ) -> None:
         super().__init__()
-        wide, wider = 2 * width, 4 * width
         self.channels = channels
-        self.body = nn.Sequential(
-            *_block(nn.Conv2d(channels, width, 7, padding=3, bias=False), width),
-            *_block(nn.Conv2d(width, wide, 4, stride=2, padding=1, bias=False), wide),
-            *_block(nn.Conv2d(wide, wider, 4, stride=2, padding=1, bias=False), wider),
-            *(ResidualBlock(wider) for _ in range(blocks)),
-            *_block(nn.ConvTranspose2d(wider, wide, 4, stride=2, padding=1, bias=False), wide),
-            *_block(nn.ConvTranspose2d(wide, width, 4, stride=2, padding=1, bias=False), width),
-            nn.Conv2d(width, channels + 1, 7, padding=3, bias=False),
-            nn.Tanh(),
-        )
+        self.body = nn.Sequential(*translation_layers(channels, channels + 1, width, blocks, upward))
 
     def forward(self, x: Tensor) -> Translation:
         """Translate x, N x C x H x W in [-1, 1]; H and W are multiples of 4."""
-        output = self.body(x)
-        return Translation(output[:, : self.channels], (output[:, self.channels :] + 1) / 2)
+        return self.outputs(self.body(x))
+
+    def outputs(self, unbounded: Tensor) -> Translation:
+        """B_int and M of the last convolution's N x (C + 1) x H x W: tanh for all, the mask moved to [0, 1]."""
+        bounded = torch.tanh(unbounded)
+        return Translation(bounded[:, : self.channels], (bounded[:, self.channels :] + 1) / 2)
 
 
 class Discriminator(nn.Module):
@@ -94,3 +119,53 @@ class Discriminator(nn.Module):
         for convolution in self.strided:
             x = leaky_relu(convolution(x), self.SLOPE)
         return torch.as_tensor(self.score(x))
+
+
+def halvings(size: int, smallest: int = 4) -> int:
+    """How often a square of ``size`` pixels is halved until ``smallest`` are left.
+
+    Raises:
+        ValueError: it cannot be; names the setting and the remedy.
+    """
+    count = (size // smallest).bit_length() - 1
+    if count < 1 or smallest << count != size:
+        near = smallest << max(count, 1)
+        raise ValueError(f"preprocessing.size={size}: this detector halves images down to {smallest} px; take {near}")
+    return count
+
+
+def widths(deepest: int, count: int) -> list[int]:
+    """Channels of ``count`` convolutions from the image inwards: each twice the last, up to ``deepest``."""
+    return [max(1, deepest >> place) for place in reversed(range(count))]
+
+
+def initialise(network: nn.Module, deviation: float) -> None:
+    """Draw the weights of all convolutions and linear layers from N(0, deviation^2); their biases are 0."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, deviation)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def follow(averaged: nn.Module, trained: nn.Module, decay: float, update: int) -> None:
+    """Move averaged weights towards the trained ones after their ``update``-th step; young averages follow faster.
+
+    Buffers (running statistics) are averages already and are copied.
+    """
+    decay = min(decay, (1 + update) / (10 + update))
+    for average, weight in zip(averaged.parameters(), trained.parameters(), strict=True):
+        average.lerp_(weight, 1 - decay)
+    for kept, buffer in zip(averaged.buffers(), trained.buffers(), strict=True):
+        kept.copy_(buffer)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Gradients pass through ``network`` but none stays in it."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
 
 from healthygan.data.store import ImageStore
-from healthygan.training import Training
+from healthygan.training import Training, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class DetectorConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Fields of ``TrainingConfig`` that this kind has no use for; they must keep their defaults."""
 
     def check(self, size: int) -> None:
         """Refuse what images of ``size`` x ``size`` pixels cannot bear.
@@ -39,6 +41,30 @@ class DetectorConfig(BaseModel):
         Raises:
             ValueError: names the setting and the remedy.
         """
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Refuse what this kind would ignore or cannot follow.
+
+        Raises:
+            ValueError: names the setting and the remedy.
+        """
+        for field in sorted(self.unused):
+            given, default = getattr(training, field), TrainingConfig.model_fields[field].default
+            if given != default:
+                raise ValueError(
+                    f"training.{field}={given}: detector {self.name} has no use for it; leave it at {default}"
+                )
+
+
+class WatchedConfig(DetectorConfig):
+    """Settings of a kind whose training is watched on healthy images held out of it (``WatchedRecipe``)."""
+
+    watched: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="share of the healthy set kept out of training; its figure says when to stop and what to keep",
+    )
 
 
 class Detector(ABC):
@@ -83,3 +109,23 @@ class Detector(ABC):
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Move to ``device``."""
+
+
+class NetworkDetector(Detector):
+    """A detector that scores with one module, on one device; it is told apart from others by its networks alone."""
+
+    networks: nn.Module
+    """All that scoring needs."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights and running averages of ``networks``."""
+        return cast(dict[str, Tensor], self.networks.state_dict())
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        self.networks.load_state_dict(weights)
+
+    def to(self, device: torch.device) -> Self:
+        """Move ``networks`` to ``device``."""
+        self.networks.to(device)
+        return self

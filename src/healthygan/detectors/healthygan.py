@@ -1,8 +1,6 @@
 """HealthyGAN: one generator that translates any image to a healthy one (Rahman Siddiquee et al., 2022)."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -14,7 +12,7 @@ from torch.optim import Adam, Optimizer
 from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, DetectorConfig, Prediction
-from healthygan.networks import Discriminator, Generator, Translation
+from healthygan.networks import Discriminator, Generator, Translation, follow, frozen
 from healthygan.training import Batch, Recipe, Training
 
 
@@ -158,7 +156,7 @@ class HealthyGANRecipe(Recipe):
     ) -> dict[str, Tensor]:
         """Equation 9."""
         fakes = losses.translated(torch.cat([batch.mixed, batch.healthy]), *_joined(mixed, healthy))
-        with _frozen(self.discriminator), self.fabric.autocast():
+        with frozen(self.discriminator), self.fabric.autocast():
             scores = self.discriminator(fakes)
         count = len(batch.mixed)
         config = self.config
@@ -177,17 +175,9 @@ class HealthyGANRecipe(Recipe):
         self._generator_optimiser.zero_grad()
         self.fabric.backward(total)
         self._generator_optimiser.step()
-        self._average(iteration // config.generator_every)
+        if config.ema_decay:
+            follow(self.averaged, self.generator, config.ema_decay, iteration // config.generator_every)
         return {name: part.detach() for name, part in parts.items()} | {"mask": mixed.mask.detach().mean()}
-
-    @torch.no_grad()
-    def _average(self, update: int) -> None:
-        """Move the averaged generator towards the trained one; young averages follow faster."""
-        if not self.config.ema_decay:
-            return
-        decay = min(self.config.ema_decay, (1 + update) / (10 + update))
-        for average, weight in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
 
     @torch.no_grad()
     def sample(self, x: Tensor) -> dict[str, Tensor]:
@@ -200,13 +190,3 @@ class HealthyGANRecipe(Recipe):
 
 def _joined(first: Translation, second: Translation) -> Translation:
     return Translation(torch.cat([first.intermediate, second.intermediate]), torch.cat([first.mask, second.mask]))
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``network`` but none stays in it."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)
