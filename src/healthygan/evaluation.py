@@ -88,7 +88,7 @@ def _evaluation(
     found: NDArray[np.float64],
 ) -> report.Evaluation:
     own, cohort = cohorts
-    judged, labels = units.scores(found), _labels(units)
+    judged, labels = units.scores(found), labels_of(units)
     located = _localisation(detector, store, units.frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
@@ -110,7 +110,7 @@ def _evaluation(
         aupro=located.get("aupro"),
         flip_stability=_stability(detector, store) if config.training.flip else None,
         selection=Selection.load(run.selection),
-        controls={} if labels is None else _controls(own, control, store, units, labels),
+        controls={} if labels is None else controls_of(own, control, store, units, labels),
         warnings=tuple(warnings),
         cases=_cases(detector, store, units, found, labels, config),
         settings=_settings(run, config, decision),
@@ -134,7 +134,7 @@ def _look(
     return np.concatenate(scores), regions if cut and regions else None
 
 
-def _labels(units: Units) -> NDArray[np.bool_] | None:
+def labels_of(units: Units) -> NDArray[np.bool_] | None:
     """(units,), True = diseased; none unless every unit has a label and there are both kinds."""
     return units.diseased() if {*units.labels()} == {*Label} else None
 
@@ -153,7 +153,7 @@ def _measure(
     )
 
 
-def _controls(
+def controls_of(
     own: Cohort, columns: Sequence[str], store: ImageStore, units: Units, labels: NDArray[np.bool_]
 ) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
@@ -220,13 +220,13 @@ def _localisation(
             yield difference[0, 0].numpy()
 
     def truth() -> Iterator[NDArray[np.bool_]]:
-        return (_lesion(frames[number], config) for number in chosen)
+        return (lesion_of(frames[number], config) for number in chosen)
 
     measures = (localisation.pixel_auroc, localisation.best_dice, localisation.aupro)
     return {measure.__name__: measure(maps(), truth()) for measure in measures}
 
 
-def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
+def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
     """The ground truth in the networks' geometry; nothing where there is none."""
     size = config.preprocessing.size
     if image.mask is None:
@@ -266,7 +266,7 @@ def _cases(
             translated=None if seen.translated is None else seen.translated[0].mean(dim=0).numpy(),
             mask=None if seen.mask is None else seen.mask[0, 0].numpy(),
             difference=None if seen.difference is None else seen.difference[0, 0].numpy(),
-            lesion=_lesion(image, config) if image.mask else None,
+            lesion=lesion_of(image, config) if image.mask else None,
         )
 
     groups = report.choose_cases(judged, labels, CASES)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from healthygan.config import Config, Rule, load_config
@@ -31,7 +32,13 @@ from healthygan.training import Stopped, Training, launch
 
 
 def train(
-    config: Config, cohort: Cohort, folder: Path, *, strict: bool = False, backbone: Backbone | None = None
+    config: Config,
+    cohort: Cohort,
+    folder: Path,
+    *,
+    strict: bool = False,
+    backbone: Backbone | None = None,
+    clock: AbstractContextManager[object] | None = None,
 ) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
@@ -41,6 +48,7 @@ def train(
         folder: the run folder, new or of this very configuration and cohort.
         strict: refuse an unreadable image instead of counting it.
         backbone: features for selection.rule=fid; by default those that the configuration names.
+        clock: entered while the detector learns (each member of an ensemble), decoding and choosing left out.
 
     Raises:
         InputError: the cohort, the folder or the device cannot be used.
@@ -61,10 +69,11 @@ def train(
         cohort.write_manifest(run.cohort)
     detector = build(config)
     if isinstance(detector, Ensemble):
-        selection = _joined(run, detector, config, cohort, strict, backbone)
+        selection = _joined(run, detector, config, cohort, strict, backbone, clock)
         settle(run, detector.to(fabric.device), config, parts, stores, selection)
         return run
-    detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
+    with clock or nullcontext():
+        detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
         select_and_decide(run, detector, config, parts, stores, backbone)
@@ -73,13 +82,19 @@ def train(
 
 
 def _joined(
-    run: Run, ensemble: Ensemble, config: Config, cohort: Cohort, strict: bool, backbone: Backbone | None
+    run: Run,
+    ensemble: Ensemble,
+    config: Config,
+    cohort: Cohort,
+    strict: bool,
+    backbone: Backbone | None,
+    clock: AbstractContextManager[object] | None,
 ) -> Selection:
     """Train the members, each in a folder of its own, and join them."""
     members = [run.member(number) for number in range(config.training.members)]
     for number, member in enumerate(members):
         try:
-            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone)
+            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone, clock=clock)
         except Stopped as stopped:
             where = str(stopped).split(";")[0]
             raise Stopped(
