@@ -105,8 +105,10 @@ class HealthyGANRecipe(Recipe):
         self.averaged = copy.deepcopy(generator).requires_grad_(False)
         self.averaged.to(fabric.device)
         self.generator, self.discriminator = generator, discriminator
-        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas)
-        self.critic_optimiser = Adam(discriminator.parameters(), config.learning_rate, config.betas)
+        # Fused: one pass over the critic's 44 million weights instead of ten.
+        fused = fabric.device.type in ("cpu", "cuda")
+        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas, fused=fused)
+        self.critic_optimiser = Adam(discriminator.parameters(), config.learning_rate, config.betas, fused=fused)
         # The wrapped networks average gradients over devices and pick the precision; the bare ones hold the weights.
         self._generator, self._generator_optimiser = fabric.setup(generator, self.generator_optimiser)
         self._critic, self._critic_optimiser = fabric.setup(discriminator, self.critic_optimiser)
