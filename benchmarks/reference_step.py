@@ -78,6 +78,8 @@ class ReferenceStep:
         self.config = config
         self.generator = plain_generator(channels, config.width, config.generator_blocks)
         self.critic = plain_critic(channels, config.width, config.discriminator_blocks)
+        self.generator.to(next(generator.parameters()).dtype)
+        self.critic.to(next(discriminator.parameters()).dtype)
         for plain, ours in ((self.generator, generator), (self.critic, discriminator)):
             with torch.no_grad():
                 for mine, theirs in zip(plain.parameters(), ours.parameters(), strict=True):
@@ -164,13 +166,13 @@ def batch_of(count: int, channels: int, size: int, seed: int = 0) -> Batch:
     return Batch(mixed, healthy, torch.rand(count, 1, 1, 1, generator=random))
 
 
-def both_steps(config: HealthyGANConfig, channels: int) -> Steps:
+def both_steps(config: HealthyGANConfig, channels: int, dtype: torch.dtype = torch.float32) -> Steps:
     """The reference and the package's own, from the same weights."""
     torch.manual_seed(0)
-    generator = Generator(channels, config.width, config.generator_blocks)
-    discriminator = Discriminator(channels, config.width, config.discriminator_blocks)
+    generator = Generator(channels, config.width, config.generator_blocks).to(dtype)
+    discriminator = Discriminator(channels, config.width, config.discriminator_blocks).to(dtype)
     reference = ReferenceStep(config, generator, discriminator)
-    fabric = Fabric(accelerator="cpu", devices=1, precision="32-true")
+    fabric = Fabric(accelerator="cpu", devices=1, precision="64-true" if dtype == torch.float64 else "32-true")
     return {"reference": reference, "fast": HealthyGANRecipe(config, generator, discriminator, fabric)}
 
 

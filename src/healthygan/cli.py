@@ -15,6 +15,7 @@ from rich.console import Console
 from healthygan import __version__
 from healthygan.errors import InputError
 
+ENGINES = ("torch", "onnx", "openvino")  # spelt out: to import them would import torch for --help
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
 
 
@@ -106,12 +107,21 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         arrays=options.arrays,
         strict=options.strict,
         device=options.device,
+        engine=options.engine,
     )
     flagged = "no threshold" if done.flagged is None else f"{done.flagged} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
+
+
+def _export(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.export import export
+    from healthygan.run import Run
+
+    done = export(Run(options.run), options.to, options.output)
+    console.print(f"{done.model}: differs from PyTorch by at most {done.difference:.1e}", soft_wrap=True)
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> None:
@@ -158,7 +168,7 @@ def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     return load_cohort(options.cohort, **folders)
 
 
-VERBS = {"inspect": _inspect, "train": _train, "score": _score, "evaluate": _evaluate, "demo": _demo}
+VERBS = {"inspect": _inspect, "train": _train, "score": _score, "export": _export, "evaluate": _evaluate, "demo": _demo}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -189,8 +199,14 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
+    score.add_argument("--engine", choices=ENGINES, default="torch", help="what computes (default: torch)")
     _device_option(score)
     _strict_option(score)
+
+    export = verbs.add_parser("export", help="write a run's model for another engine")
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    export.add_argument("--to", choices=ENGINES, required=True, help="what will compute")
+    export.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/export/ENGINE")
 
     evaluate = verbs.add_parser("evaluate", help="measure a run on a labelled test set; write a report")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")

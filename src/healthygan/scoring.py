@@ -22,8 +22,8 @@ from healthygan.data.cohort import Cohort, image_files
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import read_frames
 from healthygan.data.store import Failure
-from healthygan.detectors.base import Detector
 from healthygan.errors import InputError, UnreadableImage
+from healthygan.export import Engine, Predict, load_engine
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
 from healthygan.metrics import called_diseased, patient_means
@@ -87,6 +87,7 @@ def score(
     arrays: bool = False,
     strict: bool = False,
     device: str = "auto",
+    engine: Engine = "torch",
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -98,12 +99,19 @@ def score(
         images: files, folders, or manifests (.csv), which tell the patients too.
         output: the folder to write to.
         strict: refuse the first unreadable file instead of listing it.
+        engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
 
     Raises:
-        InputError: nothing to score, the run is not finished, or ``output`` holds another run's scores.
+        InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, or the engine
+            is not there.
     """
+    if engine != "torch":
+        if device not in ("auto", "cpu"):
+            raise InputError(f"--engine {engine}: computes on the CPU, not on {device}; leave --device out")
+        device = "cpu"
     detector, config, decision = workflow.load(run, device)
     paths, patients = collect(images)
+    predict = load_engine(engine, run, detector)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
     failures: list[Failure] = []
@@ -115,7 +123,7 @@ def score(
     ):
         size = batch_size(config.preprocessing.size, workflow.device_of(detector))
         frames = _decoded(pool, todo, config.preprocessing, size, failures, strict)
-        for batch in _written(_score(pool, detector, some, options) for some in _batches(frames, size)):
+        for batch in _written(_score(pool, predict, some, options) for some in _batches(frames, size)):
             partial.keep(batch)
             advance(sum(frame.last for frame in batch.frames))
     _list_failures(output / "failures.txt", failures)
@@ -207,9 +215,9 @@ def _batches(frames: Iterator[_Frame], size: int) -> Iterator[list[_Frame]]:
         yield batch
 
 
-def _score(pool: ThreadPoolExecutor, detector: Detector, frames: list[_Frame], options: _Options) -> _Batch:
+def _score(pool: ThreadPoolExecutor, predict: Predict, frames: list[_Frame], options: _Options) -> _Batch:
     x = to_tensor(np.stack([frame.pixels for frame in frames]))
-    found = workflow.predict_batch(detector, x)
+    found = predict(x)
     for frame, finite in zip(frames, found.score.isfinite().tolist(), strict=True):
         if not finite:
             raise InputError(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from healthygan.data.store import ImageStore
 from healthygan.training import Training
@@ -67,6 +67,10 @@ class Detector(ABC):
     @abstractmethod
     def predict(self, x: Tensor) -> Prediction:
         """Score x, N x C x H x W in [-1, 1]. Each image is scored on its own, whatever else is in the batch."""
+
+    def scorer(self) -> nn.Module | None:
+        """What turns x into (score, difference map, x', M) as ``predict`` does; none where it cannot be exported."""
+        return None
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:

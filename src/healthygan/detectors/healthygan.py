@@ -75,10 +75,11 @@ class HealthyGAN(Detector):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = mean over pixels of the difference map |x - x'| / 2 (channels averaged)."""
-        intermediate, mask = self.generator(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
-        return Prediction(difference.mean(dim=(1, 2, 3)), difference, healthy, mask)
+        return Prediction(*_Scorer(self.generator)(x))
+
+    def scorer(self) -> nn.Module:
+        """Score, difference map, x' and M of x."""
+        return _Scorer(self.generator)
 
     def weights(self) -> dict[str, Tensor]:
         """The generator's weights."""
@@ -92,6 +93,18 @@ class HealthyGAN(Detector):
         """Move the generator to ``device``."""
         self.generator.to(device)
         return self
+
+
+class _Scorer(nn.Module):
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        intermediate, mask = self.generator(x)
+        healthy = losses.translated(x, intermediate, mask)
+        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
+        return difference.mean(dim=(1, 2, 3)), difference, healthy, mask
 
 
 class HealthyGANRecipe(Recipe):
