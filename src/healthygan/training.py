@@ -281,7 +281,7 @@ class Training:
                 watch.see(iteration, found)
                 if self._due(iteration, self.settings.log_every):
                     watch.check(self.folder, saved)
-                    note = log.write(iteration, _floats(found) | _gradient_norms(recipe))
+                    note = log.write(iteration, _floats(self._mean(found)) | _gradient_norms(recipe))
                 if self._due(iteration, self.settings.sample_every):
                     self._draw(recipe, mixed, iteration, log)
                 stop, due = self._anyone(bool(asked)), self._due(iteration, self.settings.checkpoint_every)
@@ -318,6 +318,14 @@ class Training:
             return asked
         together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
         return bool(torch.as_tensor(together) > 0)
+
+    def _mean(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses over all devices' images: each device has only seen its own."""
+        if self.fabric.world_size == 1:
+            return found
+        together = torch.stack([value.float() for value in found.values()])
+        together = torch.as_tensor(self.fabric.all_reduce(together, reduce_op="mean"))
+        return dict(zip(found, together, strict=True))
 
     def _restore(self, recipe: Recipe) -> int:
         state = self.folder.load_checkpoint()
