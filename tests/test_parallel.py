@@ -2,6 +2,7 @@
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,23 +14,43 @@ from healthygan.run import Run, load_tensors
 
 
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this build of torch has no torch.distributed")
-def test_two_processes_give_the_loss_curve_and_the_weights_of_one(manifest, tmp_path, set_options):
-    runs = {devices: Run(tmp_path / str(devices)) for devices in (1, 2)}
-    for devices, run in runs.items():
-        command = [sys.executable, "-m", "healthygan", "train", str(manifest), "--run", str(run.path), *set_options]
-        # Without the mask's second term, whose gradient jumps at M = 0.5, rounding stays rounding.
-        command += ["--set", f"training.devices={devices}", "--set", "detector.focus_zero_one=0"]
-        environment = os.environ | {"HEALTHYGAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200)
-        assert done.returncode == 0, done.stderr
-    curves = {devices: _curve(run.log) for devices, run in runs.items()}
-    assert [row["iteration"] for row in curves[1]] == [2, 4, 6, 8]
-    for one, two in zip(curves[1], curves[2], strict=True):
-        assert two == pytest.approx(one, rel=1e-3, abs=1e-5, nan_ok=True)
-    one, two = (load_tensors(run.checkpoint)["modules"]["generator"] for run in runs.values())
-    assert sum((one[name] - two[name]).abs().sum() for name in one) < 1e-3 * sum(
-        each.abs().sum() for each in one.values()
-    )
+@pytest.mark.parametrize("way", ["devices", "nodes"])
+def test_two_processes_give_the_loss_curve_and_the_weights_of_one(manifest, tmp_path, set_options, way):
+    alone, shared = Run(tmp_path / "alone"), Run(tmp_path / "shared")
+    # Without the mask's second term, whose gradient jumps at M = 0.5, rounding stays rounding.
+    settings = [*set_options, "--set", "detector.focus_zero_one=0"]
+
+    def train(run, *more, **environment):
+        command = [sys.executable, "-m", "healthygan", "train", str(manifest), "--run", str(run.path), *settings, *more]
+        own = {"HEALTHYGAN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=os.environ | own | environment, stderr=subprocess.PIPE, text=True)
+
+    started = [train(alone)]
+    if way == "devices":
+        started.append(train(shared, "--set", "training.devices=2"))
+    else:
+        # What torchrun sets on two machines of one device each.
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+        common |= {"LOCAL_WORLD_SIZE": "1", "GROUP_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
+        for rank in "01":
+            ranks = {"RANK": rank, "GROUP_RANK": rank, "NODE_RANK": rank}
+            started.append(train(shared, "--set", "training.nodes=2", **common, **ranks))
+    for process in started:
+        _, messages = process.communicate(timeout=1200)
+        assert process.returncode == 0, messages
+    curves = [_curve(run.log) for run in (alone, shared)]
+    assert [row["iteration"] for row in curves[0]] == [2, 4, 6, 8]
+    for expected, found in zip(*curves, strict=True):
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5, nan_ok=True)
+    expected, found = (load_tensors(run.checkpoint)["modules"]["generator"] for run in (alone, shared))
+    apart = sum(float((expected[name] - found[name]).abs().sum()) for name in expected)
+    assert apart < 1e-3 * sum(float(weight.abs().sum()) for weight in expected.values())
+
+
+def _free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
 
 
 def _curve(log: Path) -> list[dict[str, float]]:

@@ -48,6 +48,7 @@ class TrainingConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
     members: int = Field(1, ge=1, le=100, description="trainings of as many seeds, joined into one detector")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
+    nodes: int = Field(1, ge=1, description="machines with that many devices each; start the command on every one")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
     checkpoint_every: int = Field(10_000, ge=1, description="iterations between two checkpoints and candidates")
@@ -391,15 +392,16 @@ def launch(settings: TrainingConfig) -> Fabric:
         fabric = Fabric(
             accelerator=settings.device,
             devices=settings.devices,
-            strategy="ddp" if settings.devices > 1 else "auto",
+            num_nodes=settings.nodes,
+            strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
         fabric.launch()
         return fabric
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(
-            f"training.device={settings.device}, training.devices={settings.devices}: {_first_line(error)}; "
-            "use training.device=cpu training.devices=1"
+            f"training.device={settings.device}, training.devices={settings.devices}, "
+            f"training.nodes={settings.nodes}: {_first_line(error)}; use training.device=cpu training.devices=1"
         ) from error
 
 
