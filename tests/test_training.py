@@ -101,6 +101,19 @@ def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(coh
     assert whole.decision.read_bytes() == parts.decision.read_bytes()
 
 
+def test_a_training_asked_to_stop_in_its_last_iteration_is_finished(cohort, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 8, signal.SIGTERM)
+    run = workflow.train(config_of(iterations=8, checkpoint_every=4), cohort, tmp_path / "run")
+    assert list(run.candidates()) == [4, 8] and run.load_decision().iteration == 8
+
+
+def test_a_stop_at_a_checkpoint_keeps_that_candidate(cohort, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4, signal.SIGTERM)
+    with pytest.raises(Stopped):
+        workflow.train(config_of(iterations=8, checkpoint_every=4), cohort, tmp_path / "run")
+    assert list(Run(tmp_path / "run").candidates()) == [4]
+
+
 def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_the_model(cohort, tmp_path):
     def relabelled(image):
         if image.split is not Split.MIXED:

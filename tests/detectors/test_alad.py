@@ -7,7 +7,7 @@ import torch
 from healthygan.detectors import alad
 from healthygan.detectors.alad import ALAD, ALADConfig, ALADRecipe
 
-SMALL = {"width": 16, "latent": 8, "dropout": 0.0, "ema_decay": 0.5}
+SMALL = {"width": 16, "pair_width": 4, "latent": 8, "dropout": 0.0, "ema_decay": 0.5}
 
 
 def detector_of(dtype=torch.float32, **changes):

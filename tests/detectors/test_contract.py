@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from healthygan import workflow
-from healthygan.config import parse_config
+from healthygan.cli import main
+from healthygan.config import parse_config, preset_names
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.detectors import registry
 from healthygan.detectors.base import WatchedConfig
@@ -19,7 +20,7 @@ from healthygan.training import Stopped, Training
 SIZE = 16
 SMALL = {
     "healthygan": {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2},
-    "alad": {"width": 16, "latent": 8, "ema_decay": 0.9},
+    "alad": {"width": 16, "pair_width": 4, "latent": 8, "ema_decay": 0.9},
     "alocc": {"width": 2},
     "fanogan": {"width": 4, "latent": 8, "encoder_iterations": 4, "generator_every": 2},
     "ganomaly": {"width": 4, "latent": 8},
@@ -66,13 +67,26 @@ def cohort(manifest):
 
 
 @pytest.fixture(scope="module")
-def run_of(cohort, tmp_path_factory):
+def fitted():
+    """By kind, the weights right after fit."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
+    choose = workflow.choose
 
     def train(kind):
+        def noting(run, detector, *rest):
+            fitted[kind] = {name: weight.clone() for name, weight in detector.weights().items()}
+            choose(run, detector, *rest)
+
         if kind not in runs:
-            runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(workflow, "choose", noting)
+                runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
         return runs[kind]
 
     return train
@@ -84,6 +98,10 @@ def build(kind, settings, channels=1, seed=0):
 
 def images(count=3, channels=1):
     return torch.rand(count, channels, SIZE, SIZE, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def weights_of(run):
+    return load_tensors(run.model)
 
 
 def parts_of(found):
@@ -133,23 +151,16 @@ def test_a_detector_survives_its_file(kind, run_of, tmp_path):
 
 @KINDS
 def test_weights_of_another_size_are_refused(kind, run_of):
-    weights = dict(run_of_weights(run_of(kind)))
+    weights = dict(weights_of(run_of(kind)))
     weights.pop(next(iter(weights)))
     with pytest.raises(RuntimeError):
         build(kind, SMALL[kind]).load_weights(weights)
 
 
-def run_of_weights(run):
-    return load_tensors(run.model)
-
-
 @KINDS
-def test_the_detector_fitted_is_the_candidate_kept(kind, run_of, cohort, tmp_path, monkeypatch):
-    fitted = []
-    monkeypatch.setattr(workflow, "choose", lambda run, detector, *rest: fitted.append(detector))
-    workflow.train(config_of(kind), cohort, tmp_path / "run")
-    kept = run_of_weights(run_of(kind))
-    assert all(torch.equal(weight, kept[name]) for name, weight in fitted[0].weights().items())
+def test_the_detector_fitted_is_the_candidate_kept(kind, run_of, fitted):
+    kept = weights_of(run_of(kind))
+    assert all(torch.equal(weight, kept[name]) for name, weight in fitted[kind].items())
 
 
 @KINDS
@@ -234,7 +245,7 @@ def test_methods_of_both_sets_do_learn_from_the_mixed_set(kind, run_of, cohort, 
 @KINDS
 def test_training_in_bfloat16_stays_finite(kind, cohort, tmp_path):
     run = workflow.train(config_of(kind, precision="bf16", iterations=6), cohort, tmp_path / "run")
-    weights = run_of_weights(run)
+    weights = weights_of(run)
     assert all(weight.isfinite().all() for weight in weights.values())
     assert all(weight.dtype != torch.bfloat16 for weight in weights.values())
 
@@ -291,5 +302,18 @@ def test_the_lowest_figure_chooses_where_that_is_the_rule(run_of, cohort, tmp_pa
 
 
 def test_a_figure_cannot_choose_for_a_detector_without_one():
-    with pytest.raises(InputError, match=r"selection\.rule=healthy_figure: detector ganomaly has no figure of its own"):
+    with pytest.raises(InputError, match=r"selection.rule=healthy_figure: detector ganomaly has no figure of its own"):
         parse_config(config_of("ganomaly").model_dump(mode="json") | {"selection": {"rule": "healthy_figure"}}, "t")
+
+
+@pytest.mark.parametrize("kind", sorted(set(registry.DETECTORS) & set(preset_names())))
+def test_the_preset_of_a_kind_trains_and_is_evaluated(kind, manifest, tmp_path):
+    small = {f"detector.{name}": value for name, value in SMALL[kind].items()}
+    small |= {"preprocessing.size": SIZE, "training.iterations": 6, "training.decay_iterations": 0}
+    small |= {"training.batch_size": 4, "training.device": "cpu", "training.checkpoint_every": 3}
+    overrides = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
+    run = tmp_path / "run"
+    assert main(["train", str(manifest), "--preset", kind, "--run", str(run), *overrides]) == 0
+    assert main(["evaluate", str(run), "--device", "cpu"]) == 0
+    assert (run / "evaluation" / "report.html").stat().st_size > 1000
+    assert kind in (run / "evaluation" / "metrics.json").read_text()

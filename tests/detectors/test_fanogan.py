@@ -141,9 +141,8 @@ def test_the_score_is_the_encoder_s_loss_of_each_image(batch_of):
 
 
 def test_a_budget_without_a_gan_is_refused():
-    message = r"detector\.encoder_iterations=4: leaves the GAN none of training\.iterations=4"
-    with pytest.raises(ValueError, match=message):
-        ValueError, match=r"detector\.encoder_iterations=4: leaves the GAN none of training\.iterations=4"
+    with pytest.raises(
+        ValueError, match=r"detector.encoder_iterations=4: leaves the GAN none of training.iterations=4"
     ):
         FAnoGANConfig(**SMALL).check_training(TrainingConfig(iterations=4))
 

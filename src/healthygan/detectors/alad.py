@@ -27,8 +27,6 @@ from healthygan.training import Batch, Training, WatchedRecipe, descend
 SLOPE = 0.2
 DEVIATION = 0.01
 """Of the first weights."""
-PAIR_WIDTHS = (64, 128)
-"""Channels of D_xx."""
 LATENT_WIDTHS = (64, 32)
 """Channels of D_zz."""
 
@@ -39,6 +37,7 @@ class ALADConfig(WatchedConfig):
     name: Literal["alad"] = "alad"
     unused: ClassVar[frozenset[str]] = frozenset({"devices"})
     width: int = Field(512, ge=8, description="channels at 4 x 4 px")
+    pair_width: int = Field(64, ge=1, description="channels of D_xx's first convolution; its second has twice as many")
     latent: int = Field(100, ge=1, description="dimensions of z ~ N(0, 1)")
     dropout: float = Field(0.2, ge=0, lt=1, description="in the discriminators")
     learning_rate: float = Field(2e-4, gt=0, description="Adam, all networks")
@@ -107,11 +106,12 @@ class PairDiscriminator(nn.Module):
     def __init__(self, config: ALADConfig, channels: int, size: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for narrow, wide in pairwise([channels, *PAIR_WIDTHS]):
+        deepest = 2 * config.pair_width
+        for narrow, wide in pairwise([channels, config.pair_width, deepest]):
             layers += [spectral_norm(_drawn(nn.Conv2d(narrow, wide, 5, 2, 2)))]
             layers += [nn.LeakyReLU(SLOPE), nn.Dropout(config.dropout)]
         self.features = nn.Sequential(*layers, nn.Flatten())
-        self.logit = _drawn(nn.Linear(PAIR_WIDTHS[-1] * (size // 2) * (size // 4), 1))
+        self.logit = _drawn(nn.Linear(deepest * (size // 2) * (size // 4), 1))
 
     def forward(self, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """(N,) logits, and the features (N x F) before them."""
