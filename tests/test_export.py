@@ -1,5 +1,6 @@
 """Exports: what other engines make of a model, and what is said where they are missing."""
 
+import csv
 import importlib.util
 import json
 import shutil
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from healthygan import cli, workflow
 from healthygan import export as exports
-from healthygan import workflow
 from healthygan.cli import main
+from healthygan.config import load_config
+from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.export import PACKAGES, export, load_engine
-from healthygan.run import Run
+from healthygan.run import Decision, Run, save_tensors
 from healthygan.scoring import score
 
 
@@ -26,6 +29,47 @@ def engine(name):
 @pytest.fixture
 def run(finished_run, tmp_path):
     return Run(Path(shutil.copytree(finished_run[0].path, tmp_path / "run")))
+
+
+def untrained(folder, *settings):
+    """A run folder with first weights, ready to score."""
+    run, config = Run(folder), load_config("small", settings)
+    config.save(run.config)
+    detector = workflow.build(config)
+    if isinstance(detector, Ensemble):
+        detector.join([member.weights() for member in detector.members], [np.array([0.1, 0.3]), np.array([0.2, 0.5])])
+    save_tensors(run.model, detector.weights())
+    run.save_decision(Decision(iteration=1, rule="none", threshold=None, threshold_rule="none", map_top=1.0))
+    return run
+
+
+@pytest.mark.parametrize("name", [engine("torch"), engine("onnx"), engine("openvino")])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("detector.name=healthygan", "detector.width=32", "detector.generator_blocks=1", "preprocessing.size=64"),
+        ("detector.name=healthygan+", "training.members=2", "preprocessing.size=64"),
+    ],
+    ids=["healthygan", "ensemble"],
+)
+def test_the_paper_s_detector_and_ensembles_are_exported_too(tmp_path, settings, name):
+    run = untrained(tmp_path / "run", *settings)
+    detector, *_ = workflow.load(run, "cpu")
+    x = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(3)) * 2 - 1
+    found, expected = exports._predict(name, export(run, name).model)(x), detector.predict(x)
+    for output in exports.OUTPUTS:
+        torch.testing.assert_close(getattr(found, output), getattr(expected, output), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_detector_without_an_export_is_named_in_one_line(tmp_path, members):
+    run = untrained(tmp_path / "run", "detector.name=ganomaly", f"training.members={members}", "preprocessing.size=32")
+    with pytest.raises(InputError, match=r"its detector ganomaly cannot be exported; score it with --engine torch$"):
+        export(run, "torch")
+
+
+def test_the_command_line_offers_every_engine():
+    assert cli.ENGINES == exports.ENGINES
 
 
 @pytest.mark.parametrize("name", [engine("torch"), engine("onnx"), engine("openvino")])
@@ -48,10 +92,21 @@ def test_an_export_gives_pytorch_s_numbers_for_any_batch(run, name):
 
 @pytest.mark.parametrize("name", [engine("onnx"), engine("openvino")])
 def test_scores_of_an_engine_are_pytorch_s(run, manifest, tmp_path, name):
-    expected = score(run, [manifest], tmp_path / "torch", overlays=False, device="cpu").table.read_text().splitlines()
-    found = score(run, [manifest], tmp_path / name, overlays=False, engine=name).table.read_text().splitlines()
-    values = [{row.split(",")[1]: float(row.split(",")[2]) for row in rows[1:]} for rows in (expected, found)]
-    assert found[0] == expected[0] and values[1] == pytest.approx(values[0], abs=1e-5)
+    common = {"overlays": False, "device": "cpu", "fdr": 0.5}
+    expected, found = (
+        _numbers(score(run, [manifest], tmp_path / each, engine=each, **common).table) for each in ("torch", name)
+    )
+    assert len(found) == 52 and {"score", "p_value", "worklist", "patient_score"} <= set(found[0])
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def _numbers(table):
+    """The rows of scores.csv without their names, files in order."""
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
+    wanted = ("rank", "score", "p_value", "worklist", "patient_score")
+    return [{name: float(row[name]) for name in wanted} for row in rows]
 
 
 @pytest.mark.parametrize("name", [engine("onnx")])
