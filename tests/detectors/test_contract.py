@@ -34,6 +34,8 @@ VARIANTS = [
     ("brainomaly", SMALL["brainomaly"] | {"output": "clamp"}),
     ("ddad", SMALL["ddad"] | {"score": "intra"}),
 ]
+EVALUATED = ("alad", "fanogan")
+"""Kinds whose preset is taken through evaluate too: one that is watched, one of two stages. The report takes long."""
 KINDS = pytest.mark.parametrize("kind", registry.DETECTORS)
 EVERY_VARIANT = pytest.mark.parametrize(
     ("kind", "settings"), VARIANTS, ids=[f"{kind}-{list(settings.values())[-1]}" for kind, settings in VARIANTS]
@@ -314,6 +316,8 @@ def test_the_preset_of_a_kind_trains_and_is_evaluated(kind, manifest, tmp_path):
     overrides = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
     run = tmp_path / "run"
     assert main(["train", str(manifest), "--preset", kind, "--run", str(run), *overrides]) == 0
+    if kind not in EVALUATED:
+        return
     assert main(["evaluate", str(run), "--device", "cpu"]) == 0
     assert (run / "evaluation" / "report.html").stat().st_size > 1000
     assert kind in (run / "evaluation" / "metrics.json").read_text()
