@@ -4,14 +4,16 @@ config.yaml      every setting          checkpoint.pt    to resume from
 cohort.csv       who was in which split candidates/      weights at each checkpoint
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
 log.csv, tensorboard/, samples/         what happened on the way
+notes.json       what a detector found   mixed_scores.csv, share.png   of the mixed set, from the contrast detector
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from healthygan.errors import InputError
@@ -48,6 +50,9 @@ class Run:
         self.decision = path / "decision.json"
         self.log = path / "log.csv"
         self.samples = path / "samples"
+        self.notes = path / "notes.json"
+        self.mixed_scores = path / "mixed_scores.csv"
+        self.share_picture = path / "share.png"
         self._candidates = path / "candidates"
 
     def load_checkpoint(self) -> dict[str, Any] | None:
@@ -69,6 +74,23 @@ class Run:
             if match := re.fullmatch(r"iteration_(\d+)", path.stem):
                 found[int(match[1])] = path
         return dict(sorted(found.items()))
+
+    def save_notes(self, lines: Sequence[str]) -> None:
+        """Keep what a detector has to say of its training, a sentence each."""
+        write_json(self.notes, list(lines))
+
+    def load_notes(self) -> list[str]:
+        """What ``save_notes`` wrote; nothing if nothing was.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.notes.exists():
+            return []
+        try:
+            return TypeAdapter(list[str]).validate_json(self.notes.read_bytes())
+        except ValidationError as error:
+            raise InputError(f"{self.notes}: damaged; remove it or copy the run folder again") from error
 
     def save_decision(self, decision: Decision) -> None:
         """Keep how the model was chosen."""

@@ -175,6 +175,8 @@ def choose(
 
 
 def _best_candidate(candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort) -> tuple[int, str]:
+    if len(candidates) == 1:
+        return max(candidates), "the only candidate"
     labelled = [image for image in cohort.split(Split.VALIDATION) if image.label is not None]
     labels = {image.label for image in labelled}
     if config.selection.rule == "last" or len(labels) < 2:
@@ -210,7 +212,8 @@ def _patient(image: CohortImage) -> str:
 
 
 def _store(images: Sequence[CohortImage], config: Config, title: str, strict: bool) -> ImageStore:
-    return ImageStore.build([image.path for image in images], config.preprocessing, strict=strict, title=title)
+    paths, patients = [image.path for image in images], [_patient(image) for image in images]
+    return ImageStore.build(paths, config.preprocessing, groups=patients, strict=strict, title=title)
 
 
 def _check_folder(run: Run, config: Config) -> None:

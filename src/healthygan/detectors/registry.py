@@ -6,10 +6,11 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import Discriminator, Tag
 
 from healthygan.detectors.base import Detector, DetectorConfig
+from healthygan.detectors.contrast import Contrast, ContrastConfig
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN,)}
+DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN, Contrast)}
 
 
 def _name(value: Any) -> str:
@@ -18,7 +19,7 @@ def _name(value: Any) -> str:
 
 
 AnyDetectorConfig: TypeAlias = Annotated[
-    Annotated[HealthyGANConfig, Tag("healthygan")],
+    Annotated[HealthyGANConfig, Tag("healthygan")] | Annotated[ContrastConfig, Tag("contrast")],
     Discriminator(_name),
 ]
 """Settings of any detector, told apart by ``name``."""
