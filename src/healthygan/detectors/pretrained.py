@@ -1,7 +1,8 @@
 """What the detectors on frozen pretrained features share: backbone, passes over the images, saving and loading."""
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -9,6 +10,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import gaussian_blur
 
 from healthygan.backbones import EMBEDDED, Backbone, load_backbone
 from healthygan.data.preprocessing import to_tensor
@@ -16,6 +19,7 @@ from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.errors import InputError
 from healthygan.progress import progress
+from healthygan.run import load_tensors
 from healthygan.training import Training
 
 BATCH = 32
@@ -56,8 +60,6 @@ class PretrainedDetector(Detector):
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Learn, and leave one candidate; a run that has it already keeps it."""
-        from healthygan.run import load_tensors
-
         kept = training.folder.candidates()
         if ITERATION in kept:
             self.load_weights(load_tensors(kept[ITERATION]))
@@ -129,3 +131,21 @@ def resumable(training: Training, name: str, make: Callable[[], Tensor]) -> Tens
     if not isinstance(kept, Tensor):
         raise InputError(f"{training.folder.checkpoint}: damaged; remove it and repeat the command")
     return kept
+
+
+def finest_maps(maps: Sequence[Tensor], mode: str) -> Tensor:
+    """All maps side by side in the finest one's resolution: N x C_1 + ... + C_L x h x w."""
+    size = max((part.shape[-2:] for part in maps), key=math.prod)
+    return torch.cat([part if part.shape[-2:] == size else interpolate(part, size, mode=mode) for part in maps], dim=1)
+
+
+def smooth_map(distances: Tensor, size: torch.Size, sigma: float) -> Tensor:
+    """Distances, N x 1 x h x w, brought to the images' ``size`` and smoothed by a Gaussian of ``sigma`` pixels."""
+    fine = interpolate(distances, size, mode="bilinear")
+    radius = min(int(4 * sigma + 0.5), *(side - 1 for side in size))
+    return gaussian_blur(fine, [2 * radius + 1] * 2, [sigma, sigma]) if sigma else fine
+
+
+def bounded(distances: Tensor, typical: float | Tensor) -> Tensor:
+    """Distances from 0 as a map in [0, 1): one half where they are ``typical``."""
+    return distances / (distances + typical)

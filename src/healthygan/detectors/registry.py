@@ -8,9 +8,11 @@ from pydantic import Discriminator, Tag
 from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.detectors.contrast import Contrast, ContrastConfig
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig
+from healthygan.detectors.padim import PaDiM, PaDiMConfig
+from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN, Contrast)}
+DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN, Contrast, PaDiM, PatchCore)}
 
 
 def _name(value: Any) -> str:
@@ -19,7 +21,10 @@ def _name(value: Any) -> str:
 
 
 AnyDetectorConfig: TypeAlias = Annotated[
-    Annotated[HealthyGANConfig, Tag("healthygan")] | Annotated[ContrastConfig, Tag("contrast")],
+    Annotated[HealthyGANConfig, Tag("healthygan")]
+    | Annotated[ContrastConfig, Tag("contrast")]
+    | Annotated[PaDiMConfig, Tag("padim")]
+    | Annotated[PatchCoreConfig, Tag("patchcore")],
     Discriminator(_name),
 ]
 """Settings of any detector, told apart by ``name``."""
