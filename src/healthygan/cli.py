@@ -83,6 +83,8 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     decision = run.load_decision()
     console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
     console.print(f"threshold: {decision.threshold_rule}", highlight=False)
+    for note in run.load_notes():
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(f"next: healthygan score {run.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
 
 

@@ -19,7 +19,7 @@ from healthygan.prediction import predict, scores
 from healthygan.reference import Reference, load_reference, save_looks, save_scores
 from healthygan.run import Decision, Run, load_tensors, save_tensors
 from healthygan.selection import Backbone, Criterion, Curve, Selection, auc_of, aucp_of, fid_of, measured
-from healthygan.units import Units
+from healthygan.units import Units, patient_of
 
 MAP_SAMPLE = 64
 """Images whose difference maps set the overlays' scale and the regions' cut."""
@@ -47,7 +47,8 @@ class Stores:
         """
 
         def store(images: Sequence[CohortImage], title: str) -> ImageStore:
-            return ImageStore.build([image.path for image in images], config.preprocessing, strict=strict, title=title)
+            paths, patients = [image.path for image in images], [patient_of(image) for image in images]
+            return ImageStore.build(paths, config.preprocessing, groups=patients, strict=strict, title=title)
 
         def some(images: Sequence[CohortImage], title: str) -> ImageStore | None:
             return store(images, title) if images else None
