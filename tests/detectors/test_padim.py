@@ -91,5 +91,5 @@ def test_the_kept_channels_come_from_the_seed_and_go_with_the_model(trained):
 
 
 def test_more_channels_than_there_are_are_refused():
-    with pytest.raises(InputError, match="detector.channels=177: the layers have 176"):
+    with pytest.raises(InputError, match=r"detector.channels=177: the layers have 176"):
         PaDiM(PaDiMConfig(channels=177), 1, 32)

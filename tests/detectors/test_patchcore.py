@@ -83,10 +83,11 @@ def detector_with(bank, **settings):
 def test_scores_are_brute_force_s_with_and_without_the_weight(neighbours):
     random = random_of()
     x = torch.rand(3, 1, 64, 64, generator=random) * 2 - 1
-    plain = detector_with(torch.zeros(1, 152))
-    patches = plain._patches(x)
+    detector = detector_with(torch.zeros(1, 152), neighbours=neighbours)
+    patches = detector._patches(x)
     bank = patches.flatten(0, 1)[::7] + 0.1 * torch.randn(28, 152, generator=random)
-    found = detector_with(bank, neighbours=neighbours).predict(x)
+    detector.learned["bank"] = bank
+    found = detector.predict(x)
     members = bank.double().numpy()
     for image, rows in enumerate(patches.double().numpy()):
         exact = np.linalg.norm(rows[:, None] - members[None], axis=2)

@@ -36,6 +36,8 @@ Floats = NDArray[np.float64]
 
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
+SMALLEST_VARIATION = 1e-6
+"""Standard deviation, as a share of the mean, up to which a feature counts as constant."""
 MAP_IMAGES = 128
 """Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
 MAP_PERCENTILE = 99.9
@@ -269,8 +271,10 @@ def _best(
 def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:
     """Weights and bias on the features as they are, from the ``chosen`` images alone."""
     features, is_mixed = task.features[chosen], task.is_mixed[chosen]
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    factor = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, task.scale / np.maximum(deviation, 1e-12), 0)
+    # In double precision: in single a constant feature would seem to vary.
+    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    varies = deviation > SMALLEST_VARIATION * np.maximum(np.abs(mean), 1e-6)
+    factor = np.where(varies, task.scale / np.where(varies, deviation, 1), 0)
     standard = ((features - mean) * factor).astype(np.float32)
     if share is None:
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)

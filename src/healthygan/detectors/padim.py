@@ -124,4 +124,6 @@ def gaussians(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 def mahalanobis(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
     """Distances of x, P x d x n, from Gaussians by their means, P x d, and Cholesky factors, P x d x d: P x n."""
-    return torch.linalg.solve_triangular(cholesky, x - mean[..., None], upper=False).norm(dim=1)
+    whitened: Tensor = torch.linalg.solve_triangular(cholesky, x - mean[..., None], upper=False)
+    distances: Tensor = torch.linalg.vector_norm(whitened, dim=1)
+    return distances

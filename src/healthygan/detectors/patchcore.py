@@ -115,8 +115,8 @@ class PatchCore(PretrainedDetector):
         support = bank[places[images, which]]
         around = torch.cdist(support, bank).topk(count, dim=1, largest=False).indices
         others = (patches[images, which][:, None] - bank[around]).norm(dim=2)
-        weight = 1 - (greatest - others.logsumexp(dim=1)).exp()
-        return weight * greatest
+        weighted: Tensor = greatest * (1 - (greatest - others.logsumexp(dim=1)).exp())
+        return weighted
 
     def _patches(self, x: Tensor) -> Tensor:
         """N x P x d: features of the 3 x 3 surroundings of each of P places."""
@@ -132,7 +132,8 @@ class PatchCore(PretrainedDetector):
 def _pooled(part: Tensor, dimensions: int) -> Tensor:
     """3 x 3 surroundings pooled to ``dimensions`` channels, as the official code does."""
     rows = unfold(part, 3, padding=1).transpose(1, 2)
-    return adaptive_avg_pool1d(rows, dimensions).transpose(1, 2).unflatten(2, part.shape[-2:])
+    pooled: Tensor = adaptive_avg_pool1d(rows, dimensions).transpose(1, 2)
+    return pooled.reshape(*pooled.shape[:2], *part.shape[-2:])
 
 
 def _projected(patches: Tensor, dimensions: int, random: torch.Generator) -> Tensor:
@@ -140,7 +141,8 @@ def _projected(patches: Tensor, dimensions: int, random: torch.Generator) -> Ten
     if patches.shape[1] <= dimensions:
         return patches
     directions = torch.randn(patches.shape[1], dimensions, generator=random).to(patches)
-    return patches @ directions / dimensions**0.5
+    projected: Tensor = patches @ directions / dimensions**0.5
+    return projected
 
 
 def coreset(points: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -194,6 +196,8 @@ def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     centre = bank.mean(dim=0)
     shifted = (bank - centre).T
     half = shifted.square().sum(dim=0) / 2
-    places = [torch.addmm(half, part - centre, shifted, alpha=-1).argmin(dim=1) for part in queries.split(QUERIES)]
+    places = [
+        torch.addmm(half, part - centre, shifted, alpha=-1).argmin(dim=1) for part in torch.split(queries, QUERIES)
+    ]
     place = torch.cat(places)
     return (queries - bank[place]).norm(dim=1), place

@@ -19,22 +19,20 @@ from healthygan.detectors.padim import PaDiM, PaDiMConfig
 from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {
-    kind.name: kind
-    for kind in (
-        HealthyGAN,
-        HealthyGANPlus,
-        ALAD,
-        ALOCC,
-        FAnoGAN,
-        GANomaly,
-        Brainomaly,
-        DDAD,
-        Contrast,
-        PaDiM,
-        PatchCore,
-    )
-}
+KINDS: tuple[type[Detector], ...] = (
+    HealthyGAN,
+    HealthyGANPlus,
+    ALAD,
+    ALOCC,
+    FAnoGAN,
+    GANomaly,
+    Brainomaly,
+    DDAD,
+    Contrast,
+    PaDiM,
+    PatchCore,
+)
+DETECTORS = {kind.name: kind for kind in KINDS}
 
 
 def _name(value: Any) -> str:
