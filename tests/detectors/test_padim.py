@@ -84,10 +84,10 @@ def test_train_and_evaluate(trained, tmp_path):
 
 def test_the_kept_channels_come_from_the_seed_and_go_with_the_model(trained):
     one, same, other = (PaDiM(PaDiMConfig(channels=20), 1, 32, seed) for seed in (0, 0, 1))
-    assert torch.equal(one._kept, same._kept) and not torch.equal(one._kept, other._kept)
-    assert len(set(one._kept.tolist())) == 20
+    assert torch.equal(one.kept, same.kept) and not torch.equal(one.kept, other.kept)
+    assert len(set(one.kept.tolist())) == 20
     other.load_weights(workflow.load(trained, "cpu")[0].weights())
-    assert torch.equal(other.learned["kept"], one._kept)
+    assert torch.equal(other.learned["kept"], one.kept)
 
 
 def test_more_channels_than_there_are_are_refused():

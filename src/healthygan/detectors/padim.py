@@ -60,11 +60,12 @@ class PaDiM(PretrainedDetector):
                 f"detector.channels={config.channels}: the layers have {there}; keep fewer or name more layers"
             )
         random = torch.Generator().manual_seed(seed)
-        self._kept = torch.randperm(there, generator=random)[: config.channels]
+        self.kept = torch.randperm(there, generator=random)[: config.channels]
+        """Places of the channels kept, among those of all layers."""
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
         """The healthy set alone, in one pass."""
-        self.learned = {"kept": self._kept.to(self.device)}
+        self.learned = {"kept": self.kept.to(self.device)}
         images = batches(healthy, self.device, "healthy set: features")
         mean, covariance = gaussians(self._embedded(x).permute(2, 0, 1) for x in images)
         covariance.diagonal(dim1=1, dim2=2).add_(self.config.regularisation)
