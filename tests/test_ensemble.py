@@ -15,7 +15,7 @@ from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.healthygan import HealthyGANRecipe
+from healthygan.detectors.healthygan_plus import HealthyGANPlusRecipe
 from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.evaluation import evaluate
@@ -46,7 +46,7 @@ def test_the_score_is_the_mean_of_the_members_standardised_scores(trained: tuple
         member, config, _ = workflow.load(run.member(number), "cpu")
         assert config.training.seed == number and config.training.members == 1
         found = member.predict(x)
-        healthy = load_reference(run.member(number)).choice_healthy
+        healthy = load_reference(run.member(number), config.selection).choice_healthy
         expected.append((found.score.numpy() - healthy.mean()) / healthy.std(ddof=1))
         maps.append(found.difference)
     ensemble, _, _ = workflow.load(run, "cpu")
@@ -90,7 +90,7 @@ def test_a_stopped_member_goes_on_with_the_ensemble(
     begun = Run(tmp_path / "run")
     begun.decision.unlink()
     shutil.rmtree(begun.member(1).path)
-    step = HealthyGANRecipe.step
+    step = HealthyGANPlusRecipe.step
 
     def stopping(self, iteration, batch):
         if iteration == 2:
@@ -98,7 +98,7 @@ def test_a_stopped_member_goes_on_with_the_ensemble(
         return step(self, iteration, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(HealthyGANRecipe, "step", stopping)
+        patch.setattr(HealthyGANPlusRecipe, "step", stopping)
         with pytest.raises(Stopped, match=rf"member 1 of 2: .* --resume {begun.path}$"):
             workflow.train(config, cohort, begun.path)
     workflow.train(config, cohort, begun.path)

@@ -3,20 +3,25 @@
 import csv
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from healthygan import conformal, metrics
+from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
-from healthygan.evaluation import SOURCE_CONTROL, evaluate
+from healthygan.evaluation import evaluate
+from healthygan.intervals import delong
 from healthygan.reference import load_reference
 from healthygan.report import Evaluation
 from healthygan.run import Run
+from healthygan.workflow import train
 
 Finished = tuple[Run, Cohort]
 
@@ -89,10 +94,10 @@ def test_the_list_is_ranked_and_tells_what_is_known(evaluated: tuple[Evaluation,
 
 def test_controls_are_shallow_aucs_and_the_source(evaluated: tuple[Evaluation, Path]) -> None:
     controls = evaluated[0].controls
-    assert {SOURCE_CONTROL, "file size"} < set(controls)
+    assert {"source alone", "file size"} < set(controls)
     assert all(0 <= area <= 1 for area in controls.values())
     # Sources are spread alike over labels, so that they tell nothing.
-    assert controls[SOURCE_CONTROL] == pytest.approx(0.5, abs=0.01)
+    assert controls["source alone"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], finished_run: Finished) -> None:
@@ -107,7 +112,7 @@ def test_p_values_are_those_of_the_held_out_healthy_scores(
     evaluated: tuple[Evaluation, Path], finished_run: Finished
 ) -> None:
     found, output = evaluated
-    held_out = load_reference(finished_run[0]).threshold
+    held_out = load_reference(finished_run[0], load_config(finished_run[0].config).selection).threshold
     expected = sorted(conformal.p_values(found.scores, held_out))
     assert [float(row["p_value"]) for row in _rows(output)] == pytest.approx(expected, rel=1e-5)
     assert found.held_out_healthy is not None and found.held_out_healthy.tolist() == held_out.tolist()
@@ -153,6 +158,30 @@ def test_a_run_without_held_out_scores_is_judged_without_p_values(finished_run: 
     assert found.held_out_healthy is None and found.selection is None
 
 
+@pytest.mark.usefixtures("quick")
+def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_path: Path) -> None:
+    run, cohort = finished_run
+    other = Run(tmp_path / "other")
+    shutil.copytree(run.path, other.path)
+    shutil.copy(run.candidates()[4], other.model)
+    found, theirs = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
+    test = cohort.split(Split.TEST)
+    patients, labels = [str(image.patient_id) for image in test], [image.label == "diseased" for image in test]
+    names, ill = metrics.patient_scores(np.array(labels, dtype=float), patients, "max")
+    ours, rival = (metrics.patient_scores(one.scores, patients)[1] for one in (found, theirs))
+    assert found.comparison is not None and found.rival == "other" and len(names) == 8
+    assert found.comparison == delong(ours, rival, ill > 0)
+    assert theirs.comparison is not None and math.isnan(theirs.comparison.p_value)
+    written = json.loads((tmp_path / run.path.name / "metrics.json").read_text(encoding="utf-8"))
+    assert written["against"] == "other" and written["comparison"]["second"] == found.comparison.second
+
+
+def test_a_pile_without_labels_is_compared_with_nothing(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
+    cohort = _changed(manifest, tmp_path / "unlabelled.csv", label="", mask="")
+    with pytest.raises(InputError, match="--against: needs a test set with labels"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", against=finished_run[0], device="cpu")
+
+
 def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:
     found = evaluated[0]
     assert found.aupro is not None and 0 <= found.aupro <= 1
@@ -171,10 +200,28 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_column_named_with_control_is_kept_by_the_run_and_reported(
+    cohort_factory, tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=3)
+    lines = path.read_text().splitlines()
+    lines = [
+        f"{line},{'device' if not n else 'x' if ',healthy,healthy,' in line else 'y'}" for n, line in enumerate(lines)
+    ]
+    path.write_text("\n".join(lines))
+    cohort = Cohort.from_manifest(path)
+    run = train(load_config("small", tiny_settings), cohort, tmp_path / "run")
+    found = evaluate(run, None, tmp_path / "out", control=["device"], device="cpu")
+    assert {"device alone", "device alone (not x)", "source alone"} <= set(found.controls)
+    with pytest.raises(InputError, match=r"--control devise: .*nearest: 'device'"):
+        evaluate(run, None, tmp_path / "out", control=["devise"], device="cpu")
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_sources_there_is_no_source_control(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
-    assert SOURCE_CONTROL not in found.controls and "file size" in found.controls
+    assert "source alone" not in found.controls and "file size" in found.controls
 
 
 def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:

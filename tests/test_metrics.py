@@ -10,7 +10,7 @@ from healthygan.metrics import (
     Rates,
     auc,
     measure,
-    patient_means,
+    patient_scores,
     rates_at,
     roc,
     threshold_equal_rates,
@@ -116,8 +116,8 @@ def test_youden_threshold_stays_finite_for_scores_that_point_the_wrong_way() -> 
     assert math.isfinite(threshold_youden(-SCORES, LABELS))
 
 
-def test_patient_means_come_in_alphabetical_order() -> None:
-    names, means = patient_means(np.array([1.0, 2.0, 3.0, 10.0]), ["b", "a", "b", "a"])
+def test_patient_scores_come_in_alphabetical_order() -> None:
+    names, means = patient_scores(np.array([1.0, 2.0, 3.0, 10.0]), ["b", "a", "b", "a"])
     assert names == ["a", "b"]
     assert means.tolist() == [6.0, 2.0]
 

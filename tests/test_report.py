@@ -231,10 +231,11 @@ def test_cautions_follow_from_the_numbers(labelled: Evaluation) -> None:
     assert labelled.performance is not None
     chance = replace(labelled.performance, auc=0.55, auc_interval=labelled.performance.auc_interval._replace(low=0.45))
     doubtful = replace(labelled, warnings=(), performance=chance, honest_threshold=math.inf).cautions
-    assert len(doubtful) == 3
+    assert len(doubtful) == 4
     assert "not shown to beat chance" in doubtful[0]
     assert "“mean intensity”" in doubtful[1]
-    assert "Too few held-out healthy images" in doubtful[2]
+    assert "Within the interval" in doubtful[2] and doubtful[2].endswith(": “file size”.")
+    assert "Too few held-out healthy images" in doubtful[3]
 
 
 def test_an_infinite_threshold_shows_as_none(tmp_path: Path, labelled: Evaluation) -> None:

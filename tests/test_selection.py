@@ -42,7 +42,8 @@ class Halves:
 @pytest.fixture(scope="module")
 def settings(tiny_settings: tuple[str, ...]) -> tuple[str, ...]:
     """Four candidates, and more held out than of a large cohort."""
-    return (*tiny_settings, "training.checkpoint_every=2", "selection.choice_holdout=0.3", "selection.specificity=0.5")
+    fine = ("training.checkpoint_every=2", "detector.warm_up=1")
+    return (*tiny_settings, *fine, "selection.choice_holdout=0.3", "selection.specificity=0.5")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run
     parts = divide(Cohort.from_manifest(run.cohort), config)
     healthy = scored(run, expected, parts.threshold)[0]
     assert decision.threshold == pytest.approx(threshold_for_specificity(healthy, 0.5), abs=1e-7)
-    assert load_reference(run).threshold == pytest.approx(healthy, abs=1e-7)
+    assert load_reference(run, load_config(run.config).selection).threshold == pytest.approx(healthy, abs=1e-7)
     # What was trained scores as the run now does.
     detector, _, _ = workflow.load(run, "cpu")
     chosen = load_tensors(run.candidates()[expected])
@@ -243,11 +244,11 @@ def test_damaged_files_of_a_selection_are_named(run: Run) -> None:
         Selection.load(run.selection)
     run.held_out.write_text("path,frame,patient_id,use,score\na.png,0,,threshold,nan\n")
     with pytest.raises(InputError, match=r"held_out\.csv: damaged"):
-        load_reference(run)
+        load_reference(run, load_config(run.config).selection)
     run.held_out.unlink()
     torch.save({"centre": 3}, run.familiar)
     with pytest.raises(InputError, match=r"familiar\.pt: damaged"):
-        load_reference(run)
+        load_reference(run, load_config(run.config).selection)
 
 
 def test_a_candidate_whose_scores_are_not_finite_is_named(run: Run) -> None:
@@ -289,13 +290,18 @@ def test_score_gives_p_values_and_marks_a_worklist(run: Run, tmp_path: Path, cap
     images = Cohort.from_manifest(run.cohort).images
     scores = scored(run, run.load_decision().iteration, images)[0]
     expected = dict(
-        zip(map(str, (image.path for image in images)), p_values(scores, load_reference(run).threshold), strict=True)
+        zip(
+            map(str, (image.path for image in images)),
+            p_values(scores, load_reference(run, load_config(run.config).selection).threshold),
+            strict=True,
+        )
     )
     assert len(rows) == len(images)
     for row in rows:
         # A held-out image scored alone or in a batch may differ in its last bits from itself, and so by one rank.
         assert float(row["p_value"]) == pytest.approx(
-            expected[row["path"]], abs=1.01 / (len(load_reference(run).threshold) + 1)
+            expected[row["path"]],
+            abs=1.01 / (len(load_reference(run, load_config(run.config).selection).threshold) + 1),
         )
     others = [row for row in rows if row["path"] not in held_out_paths(run)]
     assert [float(row["p_value"]) for row in others] == pytest.approx([expected[row["path"]] for row in others])

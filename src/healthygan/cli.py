@@ -13,7 +13,7 @@ from typing import get_args
 
 from rich.console import Console
 
-from healthygan import __version__
+from healthygan import __version__, cli_prepare
 from healthygan.config import Rule
 from healthygan.errors import InputError
 
@@ -52,7 +52,7 @@ def _inspect(options: argparse.Namespace, console: Console) -> None:
     from healthygan.inspection import inspect_cohort
 
     config = load_config(options.config or options.preset, options.set)
-    inspect_cohort(_cohort(options), config.preprocessing, options.output).print(console)
+    inspect_cohort(_cohort(options), config.preprocessing, options.output, options.control).print(console)
 
 
 def _train(options: argparse.Namespace, console: Console) -> None:
@@ -139,11 +139,11 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         device=options.device,
         fdr=options.fdr,
     )
-    flagged = "no threshold" if done.flagged is None else f"{done.flagged} above the threshold"
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.unit}s above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
     if done.listed is not None:
         promise = f"on average at most {options.fdr:.0%} of them healthy"
-        console.print(f"{done.listed} images on the worklist, {promise}", highlight=False)
+        console.print(f"{done.listed} {done.unit}s on the worklist, {promise}", highlight=False)
     _warn(console, done.warnings)
     if done.failures:
         listed = done.table.with_name("failures.txt")
@@ -157,7 +157,15 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     given = any((options.cohort, options.healthy, options.mixed, options.validation, options.test))
     output = options.output or options.run / "evaluation"
     cohort = _cohort(options) if given else None
-    found = evaluate(Run(options.run), cohort, output, device=options.device, strict=options.strict)
+    found = evaluate(
+        Run(options.run),
+        cohort,
+        output,
+        control=options.control,
+        against=Run(options.against) if options.against else None,
+        device=options.device,
+        strict=options.strict,
+    )
     _show(console, found, output / "report.html")
 
 
@@ -198,7 +206,15 @@ def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     return load_cohort(options.cohort, **folders)
 
 
-VERBS = {"inspect": _inspect, "train": _train, "select": _select, "score": _score, "evaluate": _evaluate, "demo": _demo}
+VERBS = {
+    "prepare": cli_prepare.prepare,
+    "inspect": _inspect,
+    "train": _train,
+    "select": _select,
+    "score": _score,
+    "evaluate": _evaluate,
+    "demo": _demo,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -211,10 +227,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"healthygan {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
+    cli_prepare.add_parser(verbs)
+
     inspect = verbs.add_parser("inspect", help="count and check a cohort before training; draw a contact sheet")
     _cohort_options(inspect)
     _config_options(inspect)
     inspect.add_argument("-o", "--output", type=Path, metavar="PNG", help="contact sheet to write")
+    _control_option(inspect)
 
     train = verbs.add_parser("train", help="learn from healthy images and a mixed pile")
     _cohort_options(train)
@@ -252,6 +271,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
+    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against that of another run")
+    _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)
 
@@ -273,13 +294,32 @@ def _cohort_options(parser: argparse.ArgumentParser) -> None:
 
 def _config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="small", help="settings that come with healthygan (default: small)")
-    parser.add_argument("--config", type=Path, metavar="YAML", help="settings of your own instead")
+    parser.add_argument(
+        "--config", type=_config_source, metavar="YAML", help="settings of your own instead, or a preset's name"
+    )
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="FIELD=VALUE",
         help="such as training.seed=1; repeatable",
+    )
+
+
+def _config_source(text: str) -> str | Path:
+    """A preset's name, or a file."""
+    from healthygan.config import preset_names
+
+    return text if text in preset_names() and not Path(text).is_file() else Path(text)
+
+
+def _control_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="column of the manifest whose AUC alone is wanted beside that of source; repeatable",
     )
 
 

@@ -15,6 +15,7 @@ from healthygan.detectors.healthygan import HealthyGANConfig
 from healthygan.detectors.registry import DETECTORS, AnyDetectorConfig
 from healthygan.errors import InputError
 from healthygan.files import write_text
+from healthygan.metrics import PatientScore
 from healthygan.training import TrainingConfig
 
 Rule: TypeAlias = Literal["last", "validation_auc", "healthy_figure", "fid", "aucp"]
@@ -51,6 +52,13 @@ class SelectionConfig(BaseModel):
         description="share of the healthy set kept for the threshold where validation has no healthy images",
     )
     seed: int = Field(0, ge=0, description="of who is held out; the same for trainings of several seeds")
+    unit: Literal["image", "patient"] = Field(
+        "image", description="what is called diseased, and counted: patient for volumes, by all slices together"
+    )
+    patient_score: PatientScore = Field(
+        "mean", description="a patient's score: mean, max, or top: the mean of the patient_top highest"
+    )
+    patient_top: int = Field(5, ge=1, description="how many images patient_score=top looks at")
 
 
 class Config(BaseModel):

@@ -19,7 +19,8 @@ from healthygan.mixture import healthy_share
 from healthygan.prediction import predict, scores
 from healthygan.reference import save_looks, save_scores
 from healthygan.run import Decision, Run, load_tensors, save_tensors
-from healthygan.selection import Backbone, Criterion, Curve, Selection, auc_of, aucp_of, fid_of, measured
+from healthygan.selection import Backbone, Criterion, Curve, Sample, Selection, auc_of, aucp_of, fid_of, measured
+from healthygan.units import Units
 
 MAP_SAMPLE = 64
 """Images whose difference maps set the overlays' scale and the regions' cut."""
@@ -88,15 +89,19 @@ def check(config: Config, stores: Stores) -> None:
         )
 
 
-def criteria(rules: Sequence[str], parts: Parts, stores: Stores, backbone: Backbone | None) -> list[Criterion]:
+def criteria(
+    rules: Sequence[str], config: Config, parts: Parts, stores: Stores, backbone: Backbone | None
+) -> list[Criterion]:
     """Those of the rules that measure something, as far as there are images for them."""
     found = []
     held_out = stores.choice_healthy, stores.choice_mixed
     if "validation_auc" in rules and stores.validation:
-        labels = diseased(parts.validation, stores.validation)
-        found.append(auc_of("validation_auc", "AUC on the validation labels", stores.validation, labels))
+        sample = Sample(stores.validation, units_of(parts.validation, stores.validation, config))
+        found.append(auc_of("validation_auc", "AUC on the validation labels", sample))
     if "aucp" in rules and held_out[0] and held_out[1]:
-        found.append(aucp_of(held_out[0], held_out[1]))
+        healthy = Sample(held_out[0], units_of(parts.choice_healthy, held_out[0], config))
+        mixed = Sample(held_out[1], units_of(parts.choice_mixed, held_out[1], config))
+        found.append(aucp_of(healthy, mixed))
     if "fid" in rules and held_out[0] and held_out[1] and backbone:
         found.append(fid_of(held_out[1], held_out[0], backbone))
     return found
@@ -108,12 +113,12 @@ def test_criterion(cohort: Cohort, config: Config) -> Criterion | None:
     if {image.label for image in images} != {*Label}:
         return None
     store = ImageStore.build([image.path for image in images], config.preprocessing, title="test set")
-    return auc_of("test", "AUC on the test labels", store, diseased(images, store))
+    return auc_of("test", "AUC on the test labels", Sample(store, units_of(images, store, config)))
 
 
-def diseased(images: Sequence[CohortImage], store: ImageStore) -> NDArray[np.bool_]:
-    """(frames,): which frames are of an image labelled diseased."""
-    return np.array([images[owner].label is Label.DISEASED for owner in store.owner])
+def units_of(images: Sequence[CohortImage], store: ImageStore, config: Config) -> Units:
+    """What is judged of a store's frames."""
+    return Units([images[owner] for owner in store.owner], config.selection)
 
 
 def candidates_of(run: Run) -> dict[int, Path]:
@@ -134,7 +139,7 @@ def select_and_decide(
     """Measure what the configured rule asks for, and decide."""
     candidates = candidates_of(run)
     curves = (
-        *measured(candidates, detector, criteria([config.selection.rule], parts, stores, backbone)),
+        *measured(candidates, detector, criteria([config.selection.rule], config, parts, stores, backbone)),
         *figure_curve(run, candidates),
     )
     decide(run, detector, config, parts, stores, curves)
@@ -164,7 +169,8 @@ def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: S
     found = {use: scores(detector, store, use.replace("_", ", ")) for use, store in kept.items()}
     save_scores(run, {use: getattr(parts, use) for use in kept}, kept, found)
     save_looks(run, (stores.healthy, stores.mixed))
-    threshold, threshold_rule = _threshold(detector, config, parts, stores, found.get("threshold", np.empty(0)))
+    judged = {use: units_of(getattr(parts, use), kept[use], config).scores(found[use]) for use in kept}
+    threshold, threshold_rule = _threshold(detector, config, parts, stores, judged.get("threshold", np.empty(0)))
     write_json(run.selection, selection.model_dump())
     run.save_decision(
         Decision(
@@ -174,7 +180,7 @@ def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: S
             threshold_rule=threshold_rule,
             map_top=max(_map_level(detector, stores.mixed) or 1.0, 1e-3),
             region_cut=_map_level(detector, stores.threshold or stores.choice_healthy),
-            diseased_share=_diseased_share(found),
+            diseased_share=_diseased_share(judged),
         )
     )
 
@@ -204,22 +210,23 @@ def _threshold(
 ) -> tuple[float | None, str]:
     settings = config.selection
     if settings.threshold != "specificity" and stores.validation:
-        labels = diseased(parts.validation, stores.validation)
-        found = scores(detector, stores.validation, "validation")
+        units = units_of(parts.validation, stores.validation, config)
+        found, labels = units.scores(scores(detector, stores.validation, "validation")), units.diseased()
         cut = metrics.threshold_youden if settings.threshold == "youden" else metrics.threshold_equal_rates
         name = "Youden's J" if settings.threshold == "youden" else "equal recall and specificity"
-        count = f"{(~labels).sum()} healthy and {labels.sum()} diseased validation images"
+        count = f"{(~labels).sum()} healthy and {labels.sum()} diseased validation {units.noun}"
         return cut(found, labels), f"{name} on {count}"
     if not len(healthy):
         return None, "none: no healthy images were held out (selection.holdout=0)"
     needed = conformal.healthy_needed(settings.specificity)
+    noun = Units((), settings).noun
     if len(healthy) < needed:
         return (
             None,
-            f"none: specificity {settings.specificity} needs {needed} held-out healthy images, here are {len(healthy)}",
+            f"none: specificity {settings.specificity} needs {needed} held-out healthy {noun}, here are {len(healthy)}",
         )
     threshold = conformal.threshold_for_specificity(healthy, settings.specificity)
-    return threshold, f"specificity {settings.specificity} on {len(healthy)} held-out healthy images"
+    return threshold, f"specificity {settings.specificity} on {len(healthy)} held-out healthy {noun}"
 
 
 def _map_level(detector: Detector, store: ImageStore | None) -> float | None:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,30 +12,37 @@ from PIL import Image
 
 from healthygan import conformal, localisation, metrics, prediction, report, trust, workflow
 from healthygan.config import Config
-from healthygan.controls import control_aucs, controls
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
+from healthygan.controls import control_aucs, controls, told_scores
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
-from healthygan.inspection import source_scores
+from healthygan.intervals import Comparison, delong
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
 from healthygan.selection import Selection
+from healthygan.units import Units
 
 CASES = 4
 QUANTUM = 4096
 """Images whose shallow statistics are computed at a time."""
 FLIPPED = 64
 """Images at most whose maps are compared with those of their mirror images."""
-SOURCE_CONTROL = "source alone"
 
 
 def evaluate(
-    run: Run, cohort: Cohort | None, output: Path, *, device: str = "auto", strict: bool = False
+    run: Run,
+    cohort: Cohort | None,
+    output: Path,
+    *,
+    control: Sequence[str] = (),
+    against: Run | None = None,
+    device: str = "auto",
+    strict: bool = False,
 ) -> report.Evaluation:
     """Score a cohort's test set; write ``metrics.json``, ``scores.csv``, ``report.html`` and ``regions.csv``.
 
@@ -45,23 +52,31 @@ def evaluate(
     Args:
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
+        control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
+        against: another finished run, whose AUC on the same cases is tested against this one's (DeLong).
 
     Raises:
-        InputError: the run is not finished, or there is no test set.
+        InputError: a run is not finished, there is no test set, the two runs judge different cases, or no image has
+            anything in a control column.
     """
     detector, config, decision = workflow.load(run, device)
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
     test = cohort.split(Split.TEST)
+    check_columns(own, (Split.HEALTHY, Split.MIXED), control)
+    check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     frames = [test[owner] for owner in store.owner]
     found, regions = _look(detector, store, decision.region_cut)
     if not np.isfinite(found).all():
         raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
-    reference = load_reference(run)
-    evaluation = _evaluation(run, config, decision, reference, (own, cohort), detector, store, frames, found)
-    _write_scores(output / "scores.csv", frames, store, found, reference)
+    reference = load_reference(run, config.selection)
+    evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, frames, found)
+    if against is not None:
+        compared = _compare(against, config, test, evaluation, strict=strict, device=device)
+        evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
+    _write_scores(output / "scores.csv", store, Units(frames, config.selection), found, reference)
     if regions is not None:
         _write_regions(output / "regions.csv", frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
@@ -75,6 +90,7 @@ def _evaluation(
     decision: Decision,
     reference: Reference,
     cohorts: tuple[Cohort, Cohort],
+    control: Sequence[str],
     detector: Detector,
     store: ImageStore,
     frames: list[CohortImage],
@@ -82,18 +98,20 @@ def _evaluation(
 ) -> report.Evaluation:
     own, cohort = cohorts
     labels = _labels(frames)
+    units = Units(frames, config.selection)
     located = _localisation(detector, store, frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
-    warnings += _trust(config, decision, reference, store, frames, found, labels)
+    warnings += _trust(config, decision, reference, store, units, found, labels is not None)
     return report.Evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
-        scores=found,
-        labels=labels,
-        performance=None if labels is None else _measure(found, labels, frames, decision),
+        scores=units.scores(found),
+        labels=None if labels is None else units.diseased(),
+        unit=units.noun,
+        performance=None if labels is None else _measure(found, units, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
         held_out_healthy=reference.threshold if len(reference.threshold) else None,
@@ -102,7 +120,7 @@ def _evaluation(
         aupro=located.get("aupro"),
         flip_stability=_stability(detector, store) if config.training.flip else None,
         selection=Selection.load(run.selection),
-        controls={} if labels is None else _controls(own, store, frames, labels),
+        controls={} if labels is None else _controls(own, control, store, units),
         warnings=tuple(warnings),
         cases=_cases(detector, store, frames, found, labels, config),
         settings=_settings(run, config, decision),
@@ -124,6 +142,31 @@ def _look(
     return np.concatenate(scores), regions if cut and regions else None
 
 
+def _compare(
+    against: Run, config: Config, test: Sequence[CohortImage], own: report.Evaluation, *, strict: bool, device: str
+) -> Comparison:
+    """DeLong's test on patients: their images are no independent cases."""
+    detector, other, _ = workflow.load(against, device)
+    store = ImageStore.build([image.path for image in test], other.preprocessing, strict=strict, title="test set")
+    frames = [test[owner] for owner in store.owner]
+    units = Units(frames, config.selection)
+    found = units.scores(prediction.scores(detector, store, against.path.name))
+    if own.labels is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+    if not np.isfinite(found).all() or not np.array_equal(units.diseased(), own.labels):
+        raise InputError(f"{against.path}: cannot score the very same test images as this run; compare others")
+    settings = config.selection
+    first, second = (
+        metrics.patient_scores(scores, units.groups(), settings.patient_score, settings.patient_top)[1]
+        for scores in (own.scores, found)
+    )
+    ill = metrics.patient_scores(own.labels.astype(np.float64), units.groups(), "max")[1] > 0
+    try:
+        return delong(first, second, ill)
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
+
+
 def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
     """True = diseased; none unless every test image has a label and there are both kinds."""
     if any(image.label is None for image in frames) or len({image.label for image in frames}) < 2:
@@ -131,29 +174,32 @@ def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
     return np.array([image.label is Label.DISEASED for image in frames])
 
 
-def _measure(
-    found: NDArray[np.float64], labels: NDArray[np.bool_], frames: list[CohortImage], decision: Decision
-) -> metrics.Performance:
-    known = all(image.patient_id for image in frames)
-    patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
-    generator = np.random.default_rng(0)
-    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
+def _measure(found: NDArray[np.float64], units: Units, decision: Decision) -> metrics.Performance:
+    return metrics.measure(
+        units.scores(found),
+        units.diseased(),
+        honest_threshold=decision.threshold,
+        patients=units.groups(),
+        generator=np.random.default_rng(0),
+        how=units.selection.patient_score,
+        top=units.selection.patient_top,
+    )
 
 
-def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]) -> dict[str, float]:
+def _controls(own: Cohort, columns: Sequence[str], store: ImageStore, units: Units) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
         pixels = store.read(np.arange(start, min(start + QUANTUM, len(store))))
         parts.append(controls(pixels.astype(np.float32).mean(axis=1)))
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
-    areas = control_aucs(values, labels)
-    if all(image.source for image in frames):
-        sources = {split: [str(image.source) for image in own.split(split)] for split in (Split.HEALTHY, Split.MIXED)}
-        known = source_scores(sources[Split.HEALTHY], sources[Split.MIXED])
-        areas[SOURCE_CONTROL] = metrics.auc(np.array([known.get(str(image.source), 0.5) for image in frames]), labels)
-    return areas
+    values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
+    shallow = {name: units.scores(value) for name, value in values.items()}
+    told = {
+        name: metrics.auc(units.scores(value), units.diseased())
+        for name, value in told_scores(own, columns, units.frames).items()
+    }
+    return control_aucs(shallow, units.diseased()) | told
 
 
 def _trust(
@@ -161,23 +207,25 @@ def _trust(
     decision: Decision,
     reference: Reference,
     store: ImageStore,
-    frames: list[CohortImage],
+    units: Units,
     found: NDArray[np.float64],
-    labels: NDArray[np.bool_] | None,
+    labelled: bool,
 ) -> list[str]:
     warnings: list[str] = []
-    if labels is not None:
-        warnings += trust.case_warnings(labels)
+    judged = units.scores(found)
+    if labelled:
+        labels = units.diseased()
+        warnings += trust.case_warnings(labels, units.noun)
         warnings += trust.prevalence_warnings(labels, decision.diseased_share)
         if decision.threshold is not None and config.selection.threshold == "specificity":
             wanted = config.selection.specificity
-            warnings += trust.promise_warnings(found, labels, decision.threshold, wanted, reference)
-    warnings += trust.drift_warnings(found, reference)
+            warnings += trust.promise_warnings(judged, labels, decision.threshold, wanted, reference)
+    warnings += trust.drift_warnings(judged, reference)
     if reference.familiar is not None:
         starts = range(0, len(store), prediction.BATCH)
         parts = (np.arange(start, min(start + prediction.BATCH, len(store))) for start in starts)
         descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in parts])
-        warnings += trust.unlike_warnings(descriptors, [image.path.name for image in frames], reference)
+        warnings += trust.unlike_warnings(descriptors, [image.path.name for image in units.frames], reference)
     return warnings
 
 
@@ -279,15 +327,17 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
 
 
 def _write_scores(
-    path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64], reference: Reference
+    path: Path, store: ImageStore, units: Units, found: NDArray[np.float64], reference: Reference
 ) -> None:
+    """A p-value is of what is judged: all images of a patient share it where that is the patient."""
     held_out = reference.threshold
-    p_values = [f"{value:.6g}" for value in conformal.p_values(found, held_out)] if len(held_out) else [""] * len(found)
+    judged = conformal.p_values(units.scores(found), held_out) if len(held_out) else None
+    p_values = [""] * len(found) if judged is None else [f"{judged[unit]:.6g}" for unit in units.numbers()]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("rank", "path", "frame", "score", "p_value", "label", "patient_id", "source"))
         for rank, number in enumerate(np.argsort(-found, kind="stable"), start=1):
-            image = frames[number]
+            image = units.frames[number]
             row = (rank, image.path, store.frame[number], f"{found[number]:.6f}", p_values[number])
             writer.writerow((*row, image.label or "", image.patient_id or "", image.source or ""))
 

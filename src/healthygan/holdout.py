@@ -4,6 +4,7 @@ Every part is of whole patients. Which images are held out depends on ``selectio
 training's seed, so that trainings of several seeds can be compared and joined. No label of the mixed set is read.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from healthygan.conformal import healthy_needed
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.detectors.base import WatchedConfig
 from healthygan.errors import InputError
+from healthygan.units import patient_of
 
 Images = tuple[CohortImage, ...]
 
@@ -53,18 +55,13 @@ def divide(cohort: Cohort, config: Config) -> Parts:
     healthy, mixed = cohort.split(Split.HEALTHY), cohort.split(Split.MIXED)
     validation, threshold = _validation(cohort, config)
     if not threshold and settings.holdout:
-        wanted = max(round(settings.holdout * len(healthy)), healthy_needed(settings.specificity))
+        wanted = max(round(settings.holdout * len(healthy)), _needed(healthy, config))
         healthy, threshold = _part(healthy, min(wanted, len(healthy) // 2), [settings.seed, 0])
     choice = settings.choice_holdout
     healthy, choice_healthy = _part(healthy, round(choice * len(healthy)), [settings.seed, 1])
     mixed, choice_mixed = _part(mixed, round(choice * len(mixed)), [settings.seed, 2])
     healthy, watched = _watched(healthy, config)
     return Parts(healthy, mixed, watched, choice_healthy, choice_mixed, validation, threshold)
-
-
-def patient_of(image: CohortImage) -> str:
-    """The patient; an image whose patient is unknown counts as one by itself."""
-    return image.patient_id or str(image.path)
 
 
 def _validation(cohort: Cohort, config: Config) -> tuple[Images, Images]:
@@ -76,6 +73,14 @@ def _validation(cohort: Cohort, config: Config) -> tuple[Images, Images]:
         return (images if healthy and diseased else ()), healthy
     promise, choice = _part(healthy, len(healthy) // 2, [config.selection.seed, 3])
     return (choice + diseased if choice else ()), promise
+
+
+def _needed(healthy: Images, config: Config) -> int:
+    """Images that the wanted specificity needs; of patients, where those are judged, each has several."""
+    needed = healthy_needed(config.selection.specificity)
+    if config.selection.unit == "patient":
+        needed *= math.ceil(len(healthy) / max(1, len({patient_of(image) for image in healthy})))
+    return needed
 
 
 def _watched(healthy: Images, config: Config) -> tuple[Images, Images]:

@@ -86,7 +86,7 @@ def delong(first: Floats, second: Floats, labels: Booleans) -> Comparison:
 
     The structural components come from midranks (Sun and Xu, IEEE Signal Processing Letters 2014), so that it
     takes time as N log N. Cases count as independent: with several images a patient give one score a patient
-    (``metrics.patient_means``), else the p-value is too small.
+    (``metrics.patient_scores``), else the p-value is too small.
 
     Args:
         first: (N,) scores of one detector.

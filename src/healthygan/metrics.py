@@ -7,7 +7,7 @@ True = diseased. An image is called diseased when ``score >= threshold`` (see ``
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from healthygan.arrays import Booleans, Floats, both_classes, finite_row, group_numbers, labelled
 from healthygan.intervals import Interval, bootstrap_interval
+
+PatientScore: TypeAlias = Literal["mean", "max", "top"]
 
 
 class Roc(NamedTuple):
@@ -141,14 +143,28 @@ def threshold_youden(scores: Floats, labels: Booleans) -> float:
     return float(curve.thresholds[int(np.argmax(gain)) + 1])
 
 
-def patient_means(scores: Floats, patients: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """Mean score of each patient's images: the patients in alphabetical order and their (P,) means.
+def patient_scores(
+    scores: Floats, patients: Sequence[str], how: PatientScore = "mean", top: int = 5
+) -> tuple[list[str], NDArray[np.float64]]:
+    """One score a patient: the mean of the images' (the paper's way for volumes), their max, or top: the mean of
+    the ``top`` highest, of all where there are fewer.
+
+    Returns:
+        The patients in alphabetical order and their (P,) scores.
 
     Raises:
-        ValueError: lengths differ, or a score is not finite.
+        ValueError: lengths differ, a score is not finite, or ``top`` is below 1.
     """
     values = finite_row(scores)
     numbers = group_numbers(patients, len(values))
+    if top < 1:
+        raise ValueError(f"top {top} must be at least 1")
+    if how != "mean":
+        order = np.lexsort((-values, numbers))
+        sizes = np.bincount(numbers)
+        place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = order[place < (1 if how == "max" else top)]
+        values, numbers = values[kept], numbers[kept]
     return sorted(set(patients)), np.bincount(numbers, weights=values) / np.bincount(numbers)
 
 
@@ -160,13 +176,16 @@ def measure(
     patients: Sequence[str] | None = None,
     generator: np.random.Generator,
     resamples: int = 1000,
+    how: PatientScore = "mean",
+    top: int = 5,
 ) -> Performance:
     """All of a detector's numbers on a labelled test set.
 
     Args:
         honest_threshold: from healthy or validation data alone; None if there is none.
         patients: (N,) patient of each image: the interval then draws patients, and the AUC of each patient's
-            mean score is given too (a patient with any diseased image counts as diseased).
+            score is given too (a patient with any diseased image counts as diseased).
+        how, top: a patient's score, as in ``patient_scores``.
 
     Raises:
         ValueError: as ``auc`` and ``bootstrap_interval``.
@@ -174,17 +193,19 @@ def measure(
     return Performance(
         auc=auc(scores, labels),
         auc_interval=bootstrap_interval(auc, scores, labels, patients, generator=generator, resamples=resamples),
-        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients),
+        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients, how, top),
         paper_rates=rates_at(scores, labels, threshold_equal_rates(scores, labels)),
         honest_rates=None if honest_threshold is None else rates_at(scores, labels, honest_threshold),
     )
 
 
-def _auc_by_patient(scores: Floats, labels: Booleans, patients: Sequence[str]) -> float | None:
-    _, means = patient_means(scores, patients)
-    _, shares = patient_means(labels.astype(np.float64), patients)
-    diseased = shares > 0
-    return None if diseased.all() else auc(means, diseased)
+def _auc_by_patient(
+    scores: Floats, labels: Booleans, patients: Sequence[str], how: PatientScore, top: int
+) -> float | None:
+    _, values = patient_scores(scores, patients, how, top)
+    _, worst = patient_scores(labels.astype(np.float64), patients, "max")
+    diseased = worst > 0
+    return None if diseased.all() else auc(values, diseased)
 
 
 def _ratio(part: int, whole: int) -> float:

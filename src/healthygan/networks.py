@@ -4,7 +4,7 @@ the networks of several detectors.
 Neither of the paper's networks keeps running statistics, so ``train()`` and ``eval()`` give the same output.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
@@ -43,7 +43,14 @@ class ResidualBlock(nn.Module):
         return x + self.body(x)  # type: ignore[no-any-return]
 
 
-def translation_layers(channels: int, outputs: int, width: int, blocks: int) -> list[nn.Module]:
+def transposed(wide: int, narrow: int) -> nn.Module:
+    """Table 2's way up: twice the height and width by a transposed convolution."""
+    return nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1, bias=False)
+
+
+def translation_layers(
+    channels: int, outputs: int, width: int, blocks: int, upward: Callable[[int, int], nn.Module] = transposed
+) -> list[nn.Module]:
     """Table 2 but for its last activation: encoder, residual blocks, decoder with ``outputs`` channels."""
     wide, wider = 2 * width, 4 * width
     return [
@@ -51,8 +58,8 @@ def translation_layers(channels: int, outputs: int, width: int, blocks: int) -> 
         *_block(nn.Conv2d(width, wide, 4, stride=2, padding=1, bias=False), wide),
         *_block(nn.Conv2d(wide, wider, 4, stride=2, padding=1, bias=False), wider),
         *(ResidualBlock(wider) for _ in range(blocks)),
-        *_block(nn.ConvTranspose2d(wider, wide, 4, stride=2, padding=1, bias=False), wide),
-        *_block(nn.ConvTranspose2d(wide, width, 4, stride=2, padding=1, bias=False), width),
+        *_block(upward(wider, wide), wide),
+        *_block(upward(wide, width), width),
         nn.Conv2d(width, outputs, 7, padding=3, bias=False),
     ]
 
@@ -64,17 +71,28 @@ class Generator(nn.Module):
         channels: image channels C, 1 for grey or 3 for colour.
         width: channels of the first convolution; 64 in the paper.
         blocks: residual blocks; 6 in the paper.
+        upward: makes the two layers that double height and width, from their channels in and out.
     """
 
-    def __init__(self, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
+    def __init__(
+        self,
+        channels: int = 3,
+        width: int = 64,
+        blocks: int = 6,
+        upward: Callable[[int, int], nn.Module] = transposed,
+    ) -> None:
         super().__init__()
         self.channels = channels
-        self.body = nn.Sequential(*translation_layers(channels, channels + 1, width, blocks), nn.Tanh())
+        self.body = nn.Sequential(*translation_layers(channels, channels + 1, width, blocks, upward))
 
     def forward(self, x: Tensor) -> Translation:
         """Translate x, N x C x H x W in [-1, 1]; H and W are multiples of 4."""
-        output = self.body(x)
-        return Translation(output[:, : self.channels], (output[:, self.channels :] + 1) / 2)
+        return self.outputs(self.body(x))
+
+    def outputs(self, unbounded: Tensor) -> Translation:
+        """B_int and M of the last convolution's N x (C + 1) x H x W: tanh for all, the mask moved to [0, 1]."""
+        bounded = torch.tanh(unbounded)
+        return Translation(bounded[:, : self.channels], (bounded[:, self.channels :] + 1) / 2)
 
 
 class Discriminator(nn.Module):
@@ -139,8 +157,8 @@ def follow(averaged: nn.Module, trained: nn.Module, decay: float, update: int) -
     decay = min(decay, (1 + update) / (10 + update))
     for average, weight in zip(averaged.parameters(), trained.parameters(), strict=True):
         average.lerp_(weight, 1 - decay)
-    for average, buffer in zip(averaged.buffers(), trained.buffers(), strict=True):
-        average.copy_(buffer)
+    for kept, buffer in zip(averaged.buffers(), trained.buffers(), strict=True):
+        kept.copy_(buffer)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from healthygan import figures
 from healthygan.arrays import Booleans, Floats
 from healthygan.figures import DARK, LIGHT, Theme
 from healthygan.files import write_text
+from healthygan.intervals import Comparison
 from healthygan.metrics import Performance, Rates, called_diseased
 from healthygan.selection import Selection
 
@@ -71,6 +72,7 @@ class Evaluation:
     cohort: str
     scores: Floats  # (N,)
     labels: Booleans | None = None  # (N,), True = diseased
+    unit: str = "images"  # what is scored and counted: "images" or "patients"
     performance: Performance | None = None  # from metrics.measure
     honest_threshold: float | None = None
     honest_rule: str = ""  # in words, e.g. "specificity 0.90 on 90 held-out healthy images"
@@ -79,6 +81,8 @@ class Evaluation:
     best_dice: float | None = None
     aupro: float | None = None
     flip_stability: float | None = None
+    rival: str = ""  # the run that ``comparison`` is against
+    comparison: Comparison | None = None  # by patient: first this run, second the rival
     selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
     warnings: tuple[str, ...] = ()
@@ -122,7 +126,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "title": evaluation.title,
         "detector": evaluation.detector,
         "cohort": evaluation.cohort,
-        "images": len(evaluation.scores),
+        "unit": evaluation.unit,
+        evaluation.unit: len(evaluation.scores),
         "diseased": None if evaluation.labels is None else int(evaluation.labels.sum()),
         "auc": result and _finite(result.auc),
         "auc_interval": result and [_finite(result.auc_interval.low), _finite(result.auc_interval.high)],
@@ -136,6 +141,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "best_dice": _finite(evaluation.best_dice),
         "aupro": _finite(evaluation.aupro),
         "flip_stability": _finite(evaluation.flip_stability),
+        "against": evaluation.rival or None,
+        "comparison": evaluation.comparison and evaluation.comparison._asdict(),
         "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
         "warnings": list(evaluation.cautions),
@@ -149,7 +156,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table.add_column("")
     result = evaluation.performance
     if result is None:
-        table.add_column("images", justify="right")
+        table.add_column(evaluation.unit, justify="right")
         for name, value in _pile_rows(evaluation):
             table.add_row(name, value)
         return table
@@ -203,6 +210,10 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
     if result is not None:
         rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
+        near = [name for name, value in evaluation.controls.items() if result.auc_interval.low <= value < result.auc]
+        if near:
+            names = ", ".join(f"“{name}”" for name in near)
+            found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
     if evaluation.honest_threshold == math.inf:
         found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
     return found
@@ -228,8 +239,8 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
     low, high, level = result.auc_interval
     facts = [("AUC", _number(result.auc), f"{100 * level:g} % interval {_number(low)} to {_number(high)}")]
     sentence = (
-        "Shown one diseased and one healthy image picked at random, the detector gives the diseased one the "
-        f"higher score {100 * result.auc:.0f} times in 100."
+        f"Shown one diseased and one healthy {evaluation.unit[:-1]} picked at random, the detector gives the "
+        f"diseased one the higher score {100 * result.auc:.0f} times in 100."
     )
     rates = result.honest_rates
     if rates is not None and math.isfinite(rates.threshold):
@@ -250,7 +261,7 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
         )
         sentence += (
             f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) "
-            f"it finds {rates.tp:,} of {diseased:,} diseased images and calls {rates.fp:,} of {healthy:,} "
+            f"it finds {rates.tp:,} of {diseased:,} diseased {evaluation.unit} and calls {rates.fp:,} of {healthy:,} "
             "healthy ones diseased."
         )
     return facts, sentence
@@ -326,7 +337,7 @@ def _charts(evaluation: Evaluation) -> str:
         )
     else:
         groups = {"healthy": scores[~labels], "diseased": scores[labels]}
-        note = "Scores of the test images. The less the groups overlap, the better."
+        note = f"Scores of the test {evaluation.unit}. The less the groups overlap, the better."
         lines["paper's threshold"] = result.paper_rates.threshold
         points = {"paper's way": result.paper_rates}
         if result.honest_rates is not None:
@@ -554,11 +565,16 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
         ("best Dice of the difference maps (optimistic)", _number(evaluation.best_dice)),
         ("difference maps' stability under flips", _number(evaluation.flip_stability)),
     ]
+    if evaluation.comparison is not None:
+        ours, theirs, error, p_value = evaluation.comparison
+        rows.append((f"AUC by patient of {evaluation.rival}", _number(theirs)))
+        found = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
+        rows.append(("difference (DeLong, 95 %)", "none: the same order" if math.isnan(p_value) else found))
     return [row for row in rows if row[1] != "–"]
 
 
 def _pile_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    rows = [("images", f"{len(evaluation.scores):,}")]
+    rows = [(evaluation.unit, f"{len(evaluation.scores):,}")]
     if evaluation.flip_stability is not None:
         rows.append(("difference maps' stability under flips", _number(evaluation.flip_stability)))
     if evaluation.honest_threshold is not None:

@@ -17,6 +17,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from healthygan import prediction, workflow
+from healthygan.config import SelectionConfig
 from healthygan.conformal import healthy_needed_for_worklist, worklist
 from healthygan.conformal import p_values as p_values_of
 from healthygan.data.cohort import Cohort
@@ -27,7 +28,7 @@ from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
-from healthygan.metrics import called_diseased, patient_means
+from healthygan.metrics import called_diseased, patient_scores
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
@@ -46,8 +47,10 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
+    unit: str = "image"
+    """What ``flagged`` and ``listed`` count."""
     listed: int | None = None
-    """Images on the worklist, if one was asked for."""
+    """On the worklist, if one was asked for."""
     warnings: tuple[str, ...] = ()
 
 
@@ -86,7 +89,7 @@ def score(
             is asked for and the run holds no healthy images' scores.
     """
     detector, config, decision = workflow.load(run, device)
-    reference = load_reference(run)
+    reference = load_reference(run, config.selection)
     _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
     partial = _Partial(output, run)
@@ -102,7 +105,7 @@ def score(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr)
+    ranked = _rank(partial, output, patients, decision.threshold, config.selection, reference, fdr)
     partial.remove()
     return replace(ranked, failures=tuple(failures))
 
@@ -279,21 +282,29 @@ def _rank(
     output: Path,
     patients: dict[str, str],
     threshold: float | None,
+    selection: SelectionConfig,
     reference: Reference,
     fdr: float | None,
 ) -> Scored:
     """Write scores.csv, highest first; equal scores share the better rank.
 
-    A patient's score is the mean of its images'.
+    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same flag.
     """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    known = [number for number, (path, _, _) in enumerate(rows) if path in patients]
-    names, averages = patient_means(values[known], [patients[rows[number][0]] for number in known])
-    means = dict(zip(names, averages, strict=True))
-    flags = None if threshold is None else called_diseased(values, threshold)
-    p_values = p_values_of(values, reference.threshold) if len(reference.threshold) else None
+    by_patient = selection.unit == "patient"
+    names = [patients.get(path, path if by_patient else "") for path, _, _ in rows]
+    known = [number for number, name in enumerate(names) if name]
+    found = patient_scores(
+        values[known], [names[number] for number in known], selection.patient_score, selection.patient_top
+    )
+    of_patient = dict(zip(*found, strict=True))
+    place = {name: number for number, name in enumerate(found[0])}
+    unit_of = np.array([place[name] for name in names]) if by_patient else np.arange(len(rows))
+    judged = found[1] if by_patient else values
+    flags = None if threshold is None else called_diseased(judged, threshold)
+    p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
     listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
     table = output / "scores.csv"
     with (
@@ -304,25 +315,24 @@ def _rank(
         writer.writerow(COLUMNS)
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
-            patient = patients.get(path, "")
-            p_value = "" if p_values is None else f"{p_values[number]:.6g}"
-            marks = ["" if marked is None else int(marked[number]) for marked in (flags, listed)]
-            mean = f"{means[patient]:.6f}" if patient else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *marks, patient, mean])
+            unit, own = unit_of[number], f"{of_patient[names[number]]:.6f}" if names[number] else ""
+            p_value = "" if p_values is None else f"{p_values[unit]:.6g}"
+            marks = ["" if marked is None else int(marked[unit]) for marked in (flags, listed)]
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *marks, patients.get(path, ""), own])
     flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
-    warnings = (*drift_warnings(values, reference), *_short_warnings(len(rows), fdr, on_list, reference))
-    return Scored(table, len(rows), flagged, (), on_list, warnings)
+    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(judged), fdr, on_list, reference))
+    return Scored(table, len(rows), flagged, (), selection.unit, on_list, warnings)
 
 
-def _short_warnings(images: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
+def _short_warnings(judged: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
     """An empty worklist that more held-out healthy images might have filled."""
     held_out = len(reference.threshold)
-    if fdr is None or listed or not images:
+    if fdr is None or listed or not judged:
         return
-    tenth = max(images // 10, 1)
-    needed = healthy_needed_for_worklist(images, fdr, tenth)
+    tenth = max(judged // 10, 1)
+    needed = healthy_needed_for_worklist(judged, fdr, tenth)
     if held_out < needed:
         yield (
-            f"the worklist is empty: with {held_out} held-out healthy images no p-value is small enough; to list "
-            f"{tenth} of {images} images at --fdr {fdr} takes {needed}"
+            f"the worklist is empty: with {held_out} held-out healthy scores no p-value is small enough; to list "
+            f"{tenth} of {judged} at --fdr {fdr} takes {needed}"
         )

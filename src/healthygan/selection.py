@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
-from healthygan.arrays import Booleans
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, Prediction
@@ -27,6 +26,7 @@ from healthygan.mixture import aucp
 from healthygan.prediction import BATCH, predictions
 from healthygan.progress import progress
 from healthygan.run import load_tensors
+from healthygan.units import Units
 
 ORACLE = "oracle"
 FEW = 30
@@ -58,6 +58,18 @@ def pretrained(name: str, weights: Path | None) -> Backbone:
     """
     backbone: Backbone = import_module("healthygan.backbones").load_backbone(name, weights)
     return backbone
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Decoded images of one use, and what is judged of them: images or patients."""
+
+    store: ImageStore
+    units: Units
+
+    def scores(self, look: Look) -> NDArray[np.float64]:
+        """(units,): anomaly scores."""
+        return self.units.scores(np.concatenate([part.score.double().numpy() for part in look(self.store)]))
 
 
 @dataclass(frozen=True)
@@ -161,13 +173,14 @@ class Selection(BaseModel):
             raise InputError(f"{path}: damaged ({error.errors()[0]['msg']}); repeat healthygan select") from error
 
 
-def aucp_of(healthy: ImageStore, mixed: ImageStore) -> Criterion:
-    """AUCp (``mixture.aucp``) of held-out images."""
+def aucp_of(healthy: Sample, mixed: Sample) -> Criterion:
+    """AUCp (``mixture.aucp``) of held-out images, or patients where those are judged."""
 
     def measure(look: Look) -> float:
-        return aucp(_scores(look(healthy)), _scores(look(mixed)))
+        return aucp(healthy.scores(look), mixed.scores(look))
 
-    return Criterion("aucp", "AUCp", False, len(healthy) + len(mixed), measure, _few(len(healthy), len(mixed)))
+    remark = _few(len(healthy.units.groups()), len(mixed.units.groups()), healthy.units.noun)
+    return Criterion("aucp", "AUCp", False, len(healthy.store) + len(mixed.store), measure, remark)
 
 
 def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criterion:
@@ -197,13 +210,13 @@ def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criter
     return Criterion("fid", f"FID ({backbone.name})", True, len(mixed), measure, remark if short else "")
 
 
-def auc_of(rule: str, name: str, images: ImageStore, labels: Booleans) -> Criterion:
-    """AUC on labelled images; ``labels`` are (frames,), True = diseased."""
+def auc_of(rule: str, name: str, sample: Sample) -> Criterion:
+    """AUC on labelled images, or patients where those are judged."""
 
     def measure(look: Look) -> float:
-        return auc(_scores(look(images)), labels)
+        return auc(sample.scores(look), sample.units.diseased())
 
-    return Criterion(rule, name, False, len(images), measure)
+    return Criterion(rule, name, False, len(sample.store), measure)
 
 
 def measured(candidates: Mapping[int, Path], detector: Detector, criteria: Sequence[Criterion]) -> tuple[Curve, ...]:
@@ -228,10 +241,6 @@ def measured(candidates: Mapping[int, Path], detector: Detector, criteria: Seque
     )
 
 
-def _scores(found: Iterator[Prediction]) -> NDArray[np.float64]:
-    return np.concatenate([part.score.double().numpy() for part in found])
-
-
 def _translated_features(found: Iterator[Prediction], backbone: Backbone) -> NDArray[np.float64]:
     features = []
     for part in found:
@@ -246,5 +255,5 @@ def _features(backbone: Backbone, x: Tensor) -> NDArray[np.float64]:
     return backbone.pooled(x).double().cpu().numpy()
 
 
-def _few(healthy: int, mixed: int) -> str:
-    return "" if min(healthy, mixed) >= FEW else f"rough: only {healthy} healthy and {mixed} mixed held-out images"
+def _few(healthy: int, mixed: int, noun: str) -> str:
+    return "" if min(healthy, mixed) >= FEW else f"rough: only {healthy} healthy and {mixed} mixed held-out {noun}"

@@ -4,7 +4,6 @@ Lightning Fabric gives devices, precision and several GPUs; the loop stays ours,
 turns read more easily as plain code than as a Trainer's hooks.
 """
 
-import math
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -417,11 +416,12 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def _gradient_norms(recipe: Recipe) -> dict[str, float]:
-    """Euclidean norm of the last gradient of each trained module."""
+    """Euclidean norm of the last gradient of each module that has been trained so far."""
     norms = {}
     for name in recipe.optimisers():
         gradients = [weight.grad for weight in recipe.modules()[name].parameters() if weight.grad is not None]
-        norms[f"{name}_gradient"] = float(get_total_norm(gradients)) if gradients else math.nan
+        if gradients:
+            norms[f"{name}_gradient"] = float(get_total_norm(gradients))
     return norms
 
 

@@ -20,12 +20,12 @@ DRIFT_IMAGES = 10
 PROMISE_LEVEL = 0.99
 
 
-def case_warnings(labels: Booleans) -> Iterable[str]:
+def case_warnings(labels: Booleans, noun: str = "images") -> Iterable[str]:
     """Too few test cases of a class; ``labels`` are (N,), True = diseased."""
     for name, count in (("healthy", int((~labels).sum())), ("diseased", int(labels.sum()))):
         if count < FEW_CASES:
             yield (
-                f"test: only {count} {name} images, each worth {1 / count:.1%} of a rate; read the interval, not the "
+                f"test: only {count} {name} {noun}, each worth {1 / count:.1%} of a rate; read the interval, not the "
                 f"figure, and add cases ({FEW_CASES} or more)"
             )
 

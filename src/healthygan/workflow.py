@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from healthygan.config import Config, Rule, load_config
 from healthygan.data.cohort import Cohort, verify
 from healthygan.decision import (
@@ -24,7 +26,7 @@ from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.holdout import divide
 from healthygan.prediction import best_device
-from healthygan.reference import load_reference
+from healthygan.reference import load_scores
 from healthygan.run import Decision, Run, load_tensors
 from healthygan.selection import Backbone, Selection, measured, pretrained
 from healthygan.training import Stopped, Training, launch
@@ -85,10 +87,10 @@ def _joined(
             raise Stopped(
                 f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
             ) from None
-    references = [load_reference(member) for member in members]
+    found = [load_scores(member) for member in members]
     # The images that chose the checkpoints rather than those that will carry the threshold's promise.
-    apart = all(len(reference.choice_healthy) > 1 for reference in references)
-    healthy = [reference.choice_healthy if apart else reference.threshold for reference in references]
+    use = "choice_healthy" if all(len(scores["choice_healthy"]) > 1 for scores in found) else "threshold"
+    healthy = [np.array([score for _, score in scores[use]]) for scores in found]
     try:
         ensemble.join([load_tensors(member.model) for member in members], healthy)
     except ValueError as error:
@@ -155,7 +157,7 @@ def select(
     if rule == "fid" and backbone is None:
         raise InputError("--rule fid: needs features; name an --extractor")
     detector = build(config).to(best_device(device))
-    wanted = criteria(("validation_auc", "aucp", "fid"), parts, stores, backbone)
+    wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, backbone)
     judge = test_criterion(cohort, config) if measure else None
     candidates = candidates_of(run)
     curves = [*measured(candidates, detector, [*wanted, *([judge] if judge else [])])]

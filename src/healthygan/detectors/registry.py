@@ -7,9 +7,10 @@ from pydantic import Discriminator, Tag
 
 from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig
+from healthygan.detectors.healthygan_plus import HealthyGANPlus, HealthyGANPlusConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN,)}
+DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN, HealthyGANPlus)}
 
 
 def _name(value: Any) -> str:
@@ -18,7 +19,7 @@ def _name(value: Any) -> str:
 
 
 AnyDetectorConfig: TypeAlias = Annotated[
-    Annotated[HealthyGANConfig, Tag("healthygan")],
+    Annotated[HealthyGANConfig, Tag("healthygan")] | Annotated[HealthyGANPlusConfig, Tag("healthygan+")],
     Discriminator(_name),
 ]
 """Settings of any detector, told apart by ``name``."""
