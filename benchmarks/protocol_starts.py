@@ -30,10 +30,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--protocols", nargs="+", default=list(MAKERS), choices=list(MAKERS))
     options = parser.parse_args()
-    print(
-        "| protocol | images prepared | seconds for prepare | seconds an iteration, everything included |\n"
-        "|---|---:|---:|---:|"
-    )
+    print("| protocol | images prepared | prepare, s | train, s an iteration |\n|---|---:|---:|---:|")
     for protocol in options.protocols:
         place = options.work / protocol
         arguments, manifest = MAKERS[protocol](place)

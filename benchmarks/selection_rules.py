@@ -10,6 +10,7 @@ models stay as they are.
 import argparse
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from healthygan.metrics import called_diseased
 from healthygan.prediction import best_device, scores
 from healthygan.run import load_tensors
 from healthygan.selection import ORACLE, Backbone, pretrained
+from healthygan.units import Units
 
 RULES = ("fid", "aucp", "validation_auc", "last", ORACLE)
 
@@ -101,11 +103,16 @@ def realised(run: Run, rule: str, iteration: int, device: str) -> tuple[float, i
     cohort = Cohort.from_manifest(run.cohort)
     detector = workflow.build(config).to(best_device(device))
     detector.load_weights(load_tensors(run.candidates()[iteration]))
-    healthy = tuple(image for image in cohort.split(Split.TEST) if image.label is Label.HEALTHY)
-    held_out, tested = (
-        scores(detector, ImageStore.build([image.path for image in images], config.preprocessing), title)
-        for images, title in ((divide(cohort, config).threshold, "held-out healthy"), (healthy, "test healthy"))
-    )
+    tests = cohort.split(Split.TEST)
+    marks = Units(tests, config.selection)
+    of_healthy = marks.spread(np.array([label is Label.HEALTHY for label in marks.labels()]))
+    healthy = tuple(compress(tests, of_healthy))
+    found = []
+    for images, title in ((divide(cohort, config).threshold, "held-out healthy"), (healthy, "test healthy")):
+        store = ImageStore.build([image.path for image in images], config.preprocessing)
+        units = Units.of(images, store.owner, config.selection)
+        found.append(units.scores(scores(detector, store, title)))
+    held_out, tested = found
     return float((~called_diseased(tested, threshold_for_specificity(held_out, 0.9))).mean()), len(held_out)
 
 

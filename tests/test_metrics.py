@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from healthygan.metrics import (
+    PatientScore,
     Rates,
     auc,
     measure,
@@ -114,6 +115,14 @@ def test_youden_threshold_has_the_greatest_sum_of_recall_and_specificity() -> No
 
 def test_youden_threshold_stays_finite_for_scores_that_point_the_wrong_way() -> None:
     assert math.isfinite(threshold_youden(-SCORES, LABELS))
+
+
+@pytest.mark.parametrize(("how", "expected"), [("mean", [5.0, 2.0]), ("max", [10.0, 3.0]), ("top", [7.0, 2.0])])
+def test_a_patients_score_is_the_mean_the_max_or_that_of_the_highest(how: PatientScore, expected: list[float]) -> None:
+    scores = np.array([1.0, 4.0, 3.0, 10.0, 1.0])
+    assert patient_scores(scores, ["b", "a", "b", "a", "a"], how, top=2)[1].tolist() == expected
+    with pytest.raises(ValueError, match="top 0"):
+        patient_scores(scores, ["a"] * 5, how, top=0)
 
 
 def test_patient_scores_come_in_alphabetical_order() -> None:

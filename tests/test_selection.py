@@ -42,8 +42,8 @@ class Halves:
 @pytest.fixture(scope="module")
 def settings(tiny_settings: tuple[str, ...]) -> tuple[str, ...]:
     """Four candidates, and more held out than of a large cohort."""
-    fine = ("training.checkpoint_every=2", "detector.warm_up=1")
-    return (*tiny_settings, *fine, "selection.choice_holdout=0.3", "selection.specificity=0.5")
+    candidates = ("training.checkpoint_every=2", "detector.warm_up=1")
+    return (*tiny_settings, *candidates, "selection.choice_holdout=0.3", "selection.specificity=0.5")
 
 
 @pytest.fixture(scope="module")

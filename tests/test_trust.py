@@ -20,9 +20,9 @@ def reference(random: np.random.Generator, count: int = 80) -> Reference:
 
 
 def test_few_cases_of_a_class_are_named_with_what_each_is_worth() -> None:
-    (warning,) = case_warnings(np.arange(120) < 20)
-    assert "only 20 diseased images, each worth 5.0% of a rate" in warning
-    assert list(case_warnings(np.arange(120) < 60)) == []
+    (warning,) = case_warnings(np.arange(120) < 20, "patients")
+    assert "only 20 diseased patients, each worth 5.0% of a rate" in warning
+    assert list(case_warnings(np.arange(120) < 60, "images")) == []
 
 
 def test_a_prevalence_far_from_the_mixed_sets_is_named() -> None:

@@ -139,11 +139,11 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         device=options.device,
         fdr=options.fdr,
     )
-    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.unit}s above the threshold"
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
     if done.listed is not None:
         promise = f"on average at most {options.fdr:.0%} of them healthy"
-        console.print(f"{done.listed} {done.unit}s on the worklist, {promise}", highlight=False)
+        console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
     _warn(console, done.warnings)
     if done.failures:
         listed = done.table.with_name("failures.txt")
@@ -167,6 +167,45 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         strict=options.strict,
     )
     _show(console, found, output / "report.html")
+
+
+def _benchmark(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.benchmark import benchmark, paper_cohort
+    from healthygan.benchmark_tables import captions, sheets, to_terminal, write_benchmark
+    from healthygan.budgets import load_budget, plan
+    from healthygan.training import Stopped
+
+    cohort = _cohort(options)
+    paper = paper_cohort(cohort) if options.paper == "auto" else None if options.paper == "none" else options.paper
+    if options.budget == "paper" and paper is None:
+        raise InputError(f"--budget paper: {cohort.name} is none of the paper's cohorts; name one, as --budget covidx")
+    device = [] if options.device == "auto" else [f"training.device={options.device}"]
+    budget = load_budget(str(paper) if options.budget == "paper" else options.budget)
+    methods = plan(budget, options.detectors, [*device, *options.set])
+    try:
+        found = benchmark(
+            cohort,
+            methods,
+            options.output,
+            seeds=options.seeds,
+            workers=options.workers,
+            paper=paper,
+            strict=options.strict,
+        )
+    except Stopped as stopped:
+        print(f"healthygan benchmark: {stopped}", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    write_benchmark(options.output, found)
+    for sheet in sheets(found):
+        console.print(to_terminal(sheet))
+    for caption in captions(found):
+        console.print(caption, highlight=False, markup=False)
+    console.print(f"tables and pictures: {options.output.resolve()}", highlight=False, soft_wrap=True)
+    if found.failures:
+        raise InputError(
+            f"{len(found.failures)} trainings failed, listed above; the others' results are in {options.output}; "
+            "the same command tries the failed ones again"
+        )
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:
@@ -213,6 +252,7 @@ VERBS = {
     "select": _select,
     "score": _score,
     "evaluate": _evaluate,
+    "benchmark": _benchmark,
     "demo": _demo,
 }
 
@@ -271,10 +311,31 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
-    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against that of another run")
+    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against another run's (DeLong)")
     _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)
+
+    compare = verbs.add_parser("benchmark", help="train and judge many detectors alike; write one table")
+    _cohort_options(compare)
+    compare.add_argument("--detectors", default="all", metavar="NAMES", help="all, or names separated by commas")
+    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
+    compare.add_argument(
+        "--budget", default="small", help="what each may spend: small, demo, paper, or a .yaml file (default: small)"
+    )
+    compare.add_argument(
+        "--set", action="append", default=[], metavar="[NAME:]FIELD=VALUE", help="for all or one; repeatable"
+    )
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    compare.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time, one a GPU in turn")
+    compare.add_argument(
+        "--paper",
+        default="auto",
+        choices=("auto", "none", "covidx", "chestxray14", "migraine"),
+        help="whose published figures to show beside ours (default: what the cohort's name tells)",
+    )
+    _device_option(compare)
+    _strict_option(compare)
 
     demo = verbs.add_parser("demo", help="generate phantoms, train on them, show what was found")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="by default demo/")

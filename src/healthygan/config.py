@@ -51,7 +51,6 @@ class SelectionConfig(BaseModel):
         le=0.5,
         description="share of the healthy set kept for the threshold where validation has no healthy images",
     )
-    seed: int = Field(0, ge=0, description="of who is held out; the same for trainings of several seeds")
     unit: Literal["image", "patient"] = Field(
         "image", description="what is called diseased, and counted: patient for volumes, by all slices together"
     )
@@ -59,6 +58,7 @@ class SelectionConfig(BaseModel):
         "mean", description="a patient's score: mean, max, or top: the mean of the patient_top highest"
     )
     patient_top: int = Field(5, ge=1, description="how many images patient_score=top looks at")
+    seed: int = Field(0, ge=0, description="of who is held out; the same for trainings of several seeds")
 
 
 class Config(BaseModel):

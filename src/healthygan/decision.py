@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from healthygan import conformal, metrics
 from healthygan.config import Config
@@ -17,9 +16,9 @@ from healthygan.files import write_json
 from healthygan.holdout import Parts
 from healthygan.mixture import healthy_share
 from healthygan.prediction import predict, scores
-from healthygan.reference import save_looks, save_scores
+from healthygan.reference import Reference, load_reference, save_looks, save_scores
 from healthygan.run import Decision, Run, load_tensors, save_tensors
-from healthygan.selection import Backbone, Criterion, Curve, Sample, Selection, auc_of, aucp_of, fid_of, measured
+from healthygan.selection import Backbone, Criterion, Curve, Selection, auc_of, aucp_of, fid_of, measured
 from healthygan.units import Units
 
 MAP_SAMPLE = 64
@@ -94,31 +93,27 @@ def criteria(
 ) -> list[Criterion]:
     """Those of the rules that measure something, as far as there are images for them."""
     found = []
-    held_out = stores.choice_healthy, stores.choice_mixed
+    settings, healthy, mixed = config.selection, stores.choice_healthy, stores.choice_mixed
     if "validation_auc" in rules and stores.validation:
-        sample = Sample(stores.validation, units_of(parts.validation, stores.validation, config))
-        found.append(auc_of("validation_auc", "AUC on the validation labels", sample))
-    if "aucp" in rules and held_out[0] and held_out[1]:
-        healthy = Sample(held_out[0], units_of(parts.choice_healthy, held_out[0], config))
-        mixed = Sample(held_out[1], units_of(parts.choice_mixed, held_out[1], config))
-        found.append(aucp_of(healthy, mixed))
-    if "fid" in rules and held_out[0] and held_out[1] and backbone:
-        found.append(fid_of(held_out[1], held_out[0], backbone))
+        units = Units.of(parts.validation, stores.validation.owner, settings)
+        found.append(auc_of("validation_auc", "AUC on the validation labels", stores.validation, units))
+    if "aucp" in rules and healthy and mixed:
+        known = Units.of(parts.choice_healthy, healthy.owner, settings)
+        unknown = Units.of(parts.choice_mixed, mixed.owner, settings)
+        found.append(aucp_of(healthy, mixed, (known, unknown)))
+    if "fid" in rules and healthy and mixed and backbone:
+        found.append(fid_of(mixed, healthy, backbone))
     return found
 
 
 def test_criterion(cohort: Cohort, config: Config) -> Criterion | None:
     """AUC on the test labels, to measure what the rules are worth; none without labels of both kinds."""
     images = cohort.split(Split.TEST)
-    if {image.label for image in images} != {*Label}:
+    if {*Units(images, config.selection).labels()} != {*Label}:
         return None
     store = ImageStore.build([image.path for image in images], config.preprocessing, title="test set")
-    return auc_of("test", "AUC on the test labels", Sample(store, units_of(images, store, config)))
-
-
-def units_of(images: Sequence[CohortImage], store: ImageStore, config: Config) -> Units:
-    """What is judged of a store's frames."""
-    return Units([images[owner] for owner in store.owner], config.selection)
+    units = Units.of(images, store.owner, config.selection)
+    return auc_of("test", "AUC on the test labels", store, units)
 
 
 def candidates_of(run: Run) -> dict[int, Path]:
@@ -169,8 +164,8 @@ def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: S
     found = {use: scores(detector, store, use.replace("_", ", ")) for use, store in kept.items()}
     save_scores(run, {use: getattr(parts, use) for use in kept}, kept, found)
     save_looks(run, (stores.healthy, stores.mixed))
-    judged = {use: units_of(getattr(parts, use), kept[use], config).scores(found[use]) for use in kept}
-    threshold, threshold_rule = _threshold(detector, config, parts, stores, judged.get("threshold", np.empty(0)))
+    reference = load_reference(run, config.selection)
+    threshold, threshold_rule = _threshold(detector, config, parts, stores, reference)
     write_json(run.selection, selection.model_dump())
     run.save_decision(
         Decision(
@@ -180,7 +175,7 @@ def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: S
             threshold_rule=threshold_rule,
             map_top=max(_map_level(detector, stores.mixed) or 1.0, 1e-3),
             region_cut=_map_level(detector, stores.threshold or stores.choice_healthy),
-            diseased_share=_diseased_share(judged),
+            diseased_share=_diseased_share(reference),
         )
     )
 
@@ -206,27 +201,26 @@ def figure_curve(run: Run, candidates: Mapping[int, Path]) -> tuple[Curve, ...]:
 
 
 def _threshold(
-    detector: Detector, config: Config, parts: Parts, stores: Stores, healthy: NDArray[np.float64]
+    detector: Detector, config: Config, parts: Parts, stores: Stores, reference: Reference
 ) -> tuple[float | None, str]:
     settings = config.selection
     if settings.threshold != "specificity" and stores.validation:
-        units = units_of(parts.validation, stores.validation, config)
-        found, labels = units.scores(scores(detector, stores.validation, "validation")), units.diseased()
+        units = Units.of(parts.validation, stores.validation.owner, settings)
+        labels = units.diseased()
+        found = units.scores(scores(detector, stores.validation, "validation"))
         cut = metrics.threshold_youden if settings.threshold == "youden" else metrics.threshold_equal_rates
         name = "Youden's J" if settings.threshold == "youden" else "equal recall and specificity"
         count = f"{(~labels).sum()} healthy and {labels.sum()} diseased validation {units.noun}"
         return cut(found, labels), f"{name} on {count}"
+    healthy = reference.threshold
     if not len(healthy):
         return None, "none: no healthy images were held out (selection.holdout=0)"
     needed = conformal.healthy_needed(settings.specificity)
-    noun = Units((), settings).noun
     if len(healthy) < needed:
-        return (
-            None,
-            f"none: specificity {settings.specificity} needs {needed} held-out healthy {noun}, here are {len(healthy)}",
-        )
+        wanted = f"specificity {settings.specificity} needs {needed} held-out healthy {reference.noun}"
+        return None, f"none: {wanted}, here are {len(healthy)}"
     threshold = conformal.threshold_for_specificity(healthy, settings.specificity)
-    return threshold, f"specificity {settings.specificity} on {len(healthy)} held-out healthy {noun}"
+    return threshold, f"specificity {settings.specificity} on {len(healthy)} held-out healthy {reference.noun}"
 
 
 def _map_level(detector: Detector, store: ImageStore | None) -> float | None:
@@ -238,8 +232,7 @@ def _map_level(detector: Detector, store: ImageStore | None) -> float | None:
     return None if difference is None else float(np.percentile(difference.numpy(), MAP_PERCENTILE))
 
 
-def _diseased_share(found: Mapping[str, NDArray[np.float64]]) -> float | None:
+def _diseased_share(reference: Reference) -> float | None:
     """Estimated share of the mixed set that is diseased: at least that of the disease the scores can tell."""
-    healthy = np.concatenate([found[use] for use in ("threshold", "choice_healthy") if use in found] or [np.empty(0)])
-    mixed = found.get("choice_mixed", np.empty(0))
+    healthy, mixed = reference.healthy, reference.choice_mixed
     return 1 - healthy_share(healthy, mixed) if len(healthy) and len(mixed) else None

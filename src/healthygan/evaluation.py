@@ -53,10 +53,10 @@ def evaluate(
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
         control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
-        against: another finished run, whose AUC on the same cases is tested against this one's (DeLong).
+        against: another finished run, whose AUC on the same patients is tested against this one's (DeLong).
 
     Raises:
-        InputError: a run is not finished, there is no test set, the two runs judge different cases, or no image has
+        InputError: a run is not finished, there is no test set, the two runs judge different images, or no image has
             anything in a control column.
     """
     detector, config, decision = workflow.load(run, device)
@@ -67,21 +67,43 @@ def evaluate(
     check_columns(own, (Split.HEALTHY, Split.MIXED), control)
     check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
-    frames = [test[owner] for owner in store.owner]
-    found, regions = _look(detector, store, decision.region_cut)
-    if not np.isfinite(found).all():
-        raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
+    units = Units.of(test, store.owner, config.selection)
+    found, regions = _look(run, detector, store, decision.region_cut)
     reference = load_reference(run, config.selection)
-    evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, frames, found)
+    evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
     if against is not None:
-        compared = _compare(against, config, test, evaluation, strict=strict, device=device)
+        compared = _compared(against, config, test, evaluation, strict=strict, device=device)
         evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
-    _write_scores(output / "scores.csv", store, Units(frames, config.selection), found, reference)
+    _write_scores(output / "scores.csv", units, store, found, reference)
     if regions is not None:
-        _write_regions(output / "regions.csv", frames, store, regions)
+        _write_regions(output / "regions.csv", units.frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
+
+
+def _compared(
+    against: Run, config: Config, test: Sequence[CohortImage], own: report.Evaluation, *, strict: bool, device: str
+) -> Comparison:
+    """DeLong's test over patients, since a patient's images are no independent cases."""
+    if own.labels is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+    detector, other, _ = workflow.load(against, device)
+    store = ImageStore.build([image.path for image in test], other.preprocessing, strict=strict, title="test set")
+    settings = config.selection
+    units = Units.of(test, store.owner, settings)
+    theirs, _ = _look(against, detector, store, None)
+    if not np.array_equal(units.diseased(), own.labels):
+        raise InputError(f"{against.path}: cannot read the very images that this run reads; mend or remove the others")
+    ours, rival = (
+        metrics.patient_scores(found, units.groups(), settings.patient_score, settings.patient_top)[1]
+        for found in (own.scores, units.scores(theirs))
+    )
+    ill = metrics.patient_scores(own.labels.astype(np.float64), units.groups(), "max")[1] > 0
+    try:
+        return delong(ours, rival, ill)
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
 
 
 def _evaluation(
@@ -93,25 +115,24 @@ def _evaluation(
     control: Sequence[str],
     detector: Detector,
     store: ImageStore,
-    frames: list[CohortImage],
+    units: Units,
     found: NDArray[np.float64],
 ) -> report.Evaluation:
     own, cohort = cohorts
-    labels = _labels(frames)
-    units = Units(frames, config.selection)
-    located = _localisation(detector, store, frames, config)
+    judged, labels = units.scores(found), labels_of(units)
+    located = _localisation(detector, store, units.frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
-    warnings += _trust(config, decision, reference, store, units, found, labels is not None)
+    warnings += _trust(config, decision, reference, store, units, judged, labels)
     return report.Evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
-        scores=units.scores(found),
-        labels=None if labels is None else units.diseased(),
+        scores=judged,
+        labels=labels,
         unit=units.noun,
-        performance=None if labels is None else _measure(found, units, decision),
+        performance=None if labels is None else _measure(judged, labels, units, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
         held_out_healthy=reference.threshold if len(reference.threshold) else None,
@@ -120,64 +141,41 @@ def _evaluation(
         aupro=located.get("aupro"),
         flip_stability=_stability(detector, store) if config.training.flip else None,
         selection=Selection.load(run.selection),
-        controls={} if labels is None else _controls(own, control, store, units),
+        controls={} if labels is None else controls_of(own, control, store, units, labels),
         warnings=tuple(warnings),
-        cases=_cases(detector, store, frames, found, labels, config),
+        cases=_cases(detector, store, units, found, labels, config),
         settings=_settings(run, config, decision),
         training=_training_log(run),
     )
 
 
 def _look(
-    detector: Detector, store: ImageStore, cut: float | None
+    run: Run, detector: Detector, store: ImageStore, cut: float | None
 ) -> tuple[NDArray[np.float64], list[list[localisation.Region]] | None]:
     """(frames,) scores, and each frame's regions if there is a cut."""
     scores: list[NDArray[np.float64]] = []
     regions: list[list[localisation.Region]] = []
     with progress("test set: scoring", len(store)) as advance:
         for found in prediction.predictions(detector, store, advance):
+            if not found.score.isfinite().all():
+                raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
             scores.append(found.score.double().numpy())
             if cut and found.difference is not None:
                 regions += [localisation.regions(difference, cut) for difference in found.difference[:, 0].numpy()]
     return np.concatenate(scores), regions if cut and regions else None
 
 
-def _compare(
-    against: Run, config: Config, test: Sequence[CohortImage], own: report.Evaluation, *, strict: bool, device: str
-) -> Comparison:
-    """DeLong's test on patients: their images are no independent cases."""
-    detector, other, _ = workflow.load(against, device)
-    store = ImageStore.build([image.path for image in test], other.preprocessing, strict=strict, title="test set")
-    frames = [test[owner] for owner in store.owner]
-    units = Units(frames, config.selection)
-    found = units.scores(prediction.scores(detector, store, against.path.name))
-    if own.labels is None:
-        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
-    if not np.isfinite(found).all() or not np.array_equal(units.diseased(), own.labels):
-        raise InputError(f"{against.path}: cannot score the very same test images as this run; compare others")
-    settings = config.selection
-    first, second = (
-        metrics.patient_scores(scores, units.groups(), settings.patient_score, settings.patient_top)[1]
-        for scores in (own.scores, found)
-    )
-    ill = metrics.patient_scores(own.labels.astype(np.float64), units.groups(), "max")[1] > 0
-    try:
-        return delong(first, second, ill)
-    except ValueError as error:
-        raise InputError(f"--against: {error} (counted by patient); add cases") from error
+def labels_of(units: Units) -> NDArray[np.bool_] | None:
+    """(units,), True = diseased; none unless every unit has a label and there are both kinds."""
+    return units.diseased() if {*units.labels()} == {*Label} else None
 
 
-def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
-    """True = diseased; none unless every test image has a label and there are both kinds."""
-    if any(image.label is None for image in frames) or len({image.label for image in frames}) < 2:
-        return None
-    return np.array([image.label is Label.DISEASED for image in frames])
-
-
-def _measure(found: NDArray[np.float64], units: Units, decision: Decision) -> metrics.Performance:
+def _measure(
+    judged: NDArray[np.float64], labels: NDArray[np.bool_], units: Units, decision: Decision
+) -> metrics.Performance:
     return metrics.measure(
-        units.scores(found),
-        units.diseased(),
+        judged,
+        labels,
         honest_threshold=decision.threshold,
         patients=units.groups(),
         generator=np.random.default_rng(0),
@@ -186,7 +184,9 @@ def _measure(found: NDArray[np.float64], units: Units, decision: Decision) -> me
     )
 
 
-def _controls(own: Cohort, columns: Sequence[str], store: ImageStore, units: Units) -> dict[str, float]:
+def controls_of(
+    own: Cohort, columns: Sequence[str], store: ImageStore, units: Units, labels: NDArray[np.bool_]
+) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
     parts = []
     for start in range(0, len(store), QUANTUM):
@@ -195,11 +195,10 @@ def _controls(own: Cohort, columns: Sequence[str], store: ImageStore, units: Uni
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
     shallow = {name: units.scores(value) for name, value in values.items()}
-    told = {
-        name: metrics.auc(units.scores(value), units.diseased())
-        for name, value in told_scores(own, columns, units.frames).items()
+    told = told_scores(own, columns, units.frames)
+    return control_aucs(shallow, labels) | {
+        name: metrics.auc(units.scores(value), labels) for name, value in told.items()
     }
-    return control_aucs(shallow, units.diseased()) | told
 
 
 def _trust(
@@ -208,13 +207,11 @@ def _trust(
     reference: Reference,
     store: ImageStore,
     units: Units,
-    found: NDArray[np.float64],
-    labelled: bool,
+    judged: NDArray[np.float64],
+    labels: NDArray[np.bool_] | None,
 ) -> list[str]:
     warnings: list[str] = []
-    judged = units.scores(found)
-    if labelled:
-        labels = units.diseased()
+    if labels is not None:
         warnings += trust.case_warnings(labels, units.noun)
         warnings += trust.prevalence_warnings(labels, decision.diseased_share)
         if decision.threshold is not None and config.selection.threshold == "specificity":
@@ -239,7 +236,9 @@ def _stability(detector: Detector, store: ImageStore) -> float | None:
     return localisation.flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
 
 
-def _localisation(detector: Detector, store: ImageStore, frames: list[CohortImage], config: Config) -> dict[str, float]:
+def _localisation(
+    detector: Detector, store: ImageStore, frames: Sequence[CohortImage], config: Config
+) -> dict[str, float]:
     """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones."""
     if not any(image.mask for image in frames):
         return {}
@@ -252,13 +251,13 @@ def _localisation(detector: Detector, store: ImageStore, frames: list[CohortImag
             yield difference[0, 0].numpy()
 
     def truth() -> Iterator[NDArray[np.bool_]]:
-        return (_lesion(frames[number], config) for number in chosen)
+        return (lesion_of(frames[number], config) for number in chosen)
 
     measures = (localisation.pixel_auroc, localisation.best_dice, localisation.aupro)
     return {measure.__name__: measure(maps(), truth()) for measure in measures}
 
 
-def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
+def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
     """The ground truth in the networks' geometry; nothing where there is none."""
     size = config.preprocessing.size
     if image.mask is None:
@@ -273,32 +272,35 @@ def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
 def _cases(
     detector: Detector,
     store: ImageStore,
-    frames: list[CohortImage],
+    units: Units,
     found: NDArray[np.float64],
     labels: NDArray[np.bool_] | None,
     config: Config,
 ) -> dict[str, tuple[report.Case, ...]]:
-    ranks = np.empty(len(found), dtype=np.int64)
-    ranks[np.argsort(-found, kind="stable")] = np.arange(1, len(found) + 1)
+    """Units worth looking at; of a patient the image with the highest score."""
+    judged, highest, known = units.scores(found), units.highest(found), units.labels()
+    ranks = np.empty(len(judged), dtype=np.int64)
+    ranks[np.argsort(-judged, kind="stable")] = np.arange(1, len(judged) + 1)
 
     def case(number: int) -> report.Case:
-        image = frames[number]
-        seen = prediction.predict(detector, store, np.array([number]))
-        x = store.read(np.array([number]))[0].mean(axis=0) / 32767.5 - 1
+        image, frame = units.frames[highest[number]], highest[number : number + 1]
+        seen = prediction.predict(detector, store, frame)
+        x = store.read(frame)[0].mean(axis=0) / 32767.5 - 1
+        name = image.path.name
         return report.Case(
-            name=image.path.name,
-            score=float(found[number]),
+            name=f"{image.patient_id}: {name}" if units.by_patient and image.patient_id else name,
+            score=float(judged[number]),
             rank=int(ranks[number]),
-            label=image.label,
+            label=known[number],
             source=image.source,
             original=x,
             translated=None if seen.translated is None else seen.translated[0].mean(dim=0).numpy(),
             mask=None if seen.mask is None else seen.mask[0, 0].numpy(),
             difference=None if seen.difference is None else seen.difference[0, 0].numpy(),
-            lesion=_lesion(image, config) if image.mask else None,
+            lesion=lesion_of(image, config) if image.mask else None,
         )
 
-    groups = report.choose_cases(found, labels, CASES)
+    groups = report.choose_cases(judged, labels, CASES)
     return {name: tuple(case(int(number)) for number in numbers) for name, numbers in groups.items()}
 
 
@@ -327,12 +329,13 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
 
 
 def _write_scores(
-    path: Path, store: ImageStore, units: Units, found: NDArray[np.float64], reference: Reference
+    path: Path, units: Units, store: ImageStore, found: NDArray[np.float64], reference: Reference
 ) -> None:
-    """A p-value is of what is judged: all images of a patient share it where that is the patient."""
-    held_out = reference.threshold
-    judged = conformal.p_values(units.scores(found), held_out) if len(held_out) else None
-    p_values = [""] * len(found) if judged is None else [f"{judged[unit]:.6g}" for unit in units.numbers()]
+    """One row a frame, the highest score first; where patients are judged, the p-value is the patient's."""
+    p_values = [""] * len(found)
+    if len(reference.threshold):
+        of_units = conformal.p_values(units.scores(found), reference.threshold)
+        p_values = [f"{value:.6g}" for value in units.spread(of_units)]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("rank", "path", "frame", "score", "p_value", "label", "patient_id", "source"))
@@ -343,7 +346,7 @@ def _write_scores(
 
 
 def _write_regions(
-    path: Path, frames: list[CohortImage], store: ImageStore, regions: list[list[localisation.Region]]
+    path: Path, frames: Sequence[CohortImage], store: ImageStore, regions: list[list[localisation.Region]]
 ) -> None:
     """One row a region, the highest score of each image first; places in pixels of the networks' images."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -7,20 +7,21 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from healthygan.config import SelectionConfig
-from healthygan.data.cohort import CohortImage
+from healthygan.data.cohort import CohortImage, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.drift import FEWEST, GRID, Familiar, describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path
-from healthygan.metrics import patient_scores
 from healthygan.run import Run, load_tensors, save_tensors
+from healthygan.units import Units
 
 USES = ("threshold", "choice_healthy", "choice_mixed")
 COLUMNS = ("path", "frame", "patient_id", "use", "score")
@@ -30,19 +31,19 @@ SEEN = 2_000
 
 @dataclass(frozen=True)
 class Reference:
-    """Scores by the run's model of what was held out, images or patients, each (n,) or empty; and what training
-    images look like.
-    """
+    """Scores of held-out units by the run's model, each (n,) or empty, and what training images look like."""
 
     threshold: NDArray[np.float64]
-    """Healthy images that chose nothing: they carry thresholds and p-values."""
+    """Healthy, and chose nothing: they carry thresholds and p-values."""
     choice_healthy: NDArray[np.float64]
     choice_mixed: NDArray[np.float64]
     familiar: Familiar | None = None
+    noun: str = "images"
+    """What the scores are of: images or patients."""
 
     @property
     def healthy(self) -> NDArray[np.float64]:
-        """All healthy images held out of training."""
+        """All healthy ones held out of training."""
         return np.concatenate([self.threshold, self.choice_healthy])
 
 
@@ -50,39 +51,26 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
     """What ``save_scores`` and ``save_looks`` wrote; empty for a run made before there was any.
 
     Args:
-        selection: says whether images or patients are judged: the scores are theirs.
+        selection: what is judged, images or patients, and how a patient's score comes from the frames'.
 
     Raises:
         InputError: a file is damaged.
     """
-    found = load_scores(run)
-    threshold, healthy, mixed = (_judged(found[use], selection) for use in USES)
-    return Reference(threshold, healthy, mixed, _load_looks(run))
-
-
-def load_scores(run: Run) -> dict[str, list[tuple[str, float]]]:
-    """Patient and score of each held-out frame, by use.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    found: dict[str, list[tuple[str, float]]] = {use: [] for use in USES}
+    found: dict[str, list[float]] = {use: [] for use in USES}
+    frames: dict[str, list[CohortImage]] = {use: [] for use in USES}
     if run.held_out.exists():
         try:
             with run.held_out.open(newline="", encoding="utf-8") as file:
                 for row in csv.DictReader(file):
-                    found[row["use"]].append((row["patient_id"] or row["path"], _finite(row["score"])))
+                    split = Split.MIXED if row["use"] == "choice_mixed" else Split.HEALTHY
+                    image = CohortImage(Path(row["path"]), split, patient_id=row["patient_id"] or None)
+                    frames[row["use"]].append(image)
+                    found[row["use"]].append(_finite(row["score"]))
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
             raise InputError(f"{run.held_out}: damaged ({error}); repeat healthygan select {run.path}") from error
-    return found
-
-
-def _judged(found: list[tuple[str, float]], selection: SelectionConfig) -> NDArray[np.float64]:
-    scores = np.array([score for _, score in found], dtype=np.float64)
-    if selection.unit == "image" or not found:
-        return scores
-    patients = [patient for patient, _ in found]
-    return patient_scores(scores, patients, selection.patient_score, selection.patient_top)[1]
+    units = {use: Units(frames[use], selection) for use in USES}
+    threshold, healthy, mixed = (units[use].scores(np.array(found[use], dtype=np.float64)) for use in USES)
+    return Reference(threshold, healthy, mixed, _load_looks(run), units["threshold"].noun)
 
 
 def save_scores(

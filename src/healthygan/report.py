@@ -41,7 +41,7 @@ DISCLAIMER = "HealthyGAN is research software. It is not a medical device and mu
 
 @dataclass(frozen=True)
 class Case:
-    """One image worth looking at. Pictures are (H, W): images in [-1, 1], mask and difference in [0, 1]."""
+    """An image or patient worth looking at. Pictures are (H, W): images in [-1, 1], mask and difference in [0, 1]."""
 
     name: str
     score: float
@@ -81,7 +81,7 @@ class Evaluation:
     best_dice: float | None = None
     aupro: float | None = None
     flip_stability: float | None = None
-    rival: str = ""  # the run that ``comparison`` is against
+    rival: str = ""  # name of the run that ``comparison`` is against
     comparison: Comparison | None = None  # by patient: first this run, second the rival
     selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
@@ -141,8 +141,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "best_dice": _finite(evaluation.best_dice),
         "aupro": _finite(evaluation.aupro),
         "flip_stability": _finite(evaluation.flip_stability),
-        "against": evaluation.rival or None,
-        "comparison": evaluation.comparison and evaluation.comparison._asdict(),
+        "rival": evaluation.rival or None,
+        "comparison": _comparison_json(evaluation.comparison),
         "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
         "warnings": list(evaluation.cautions),
@@ -215,7 +215,8 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
             names = ", ".join(f"“{name}”" for name in near)
             found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
     if evaluation.honest_threshold == math.inf:
-        found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
+        short = f"Too few held-out healthy {evaluation.unit}"
+        found.append(f"{short} to set an honest threshold: nothing is called diseased.")
     return found
 
 
@@ -333,7 +334,7 @@ def _charts(evaluation: Evaluation) -> str:
     if labels is None or result is None:
         groups = {"unlabelled": scores, "healthy": evaluation.held_out_healthy}
         note = "The pile's scores" + (
-            ", beside those of held-out healthy images." if evaluation.held_out_healthy is not None else "."
+            f", beside those of held-out healthy {evaluation.unit}." if evaluation.held_out_healthy is not None else "."
         )
     else:
         groups = {"healthy": scores[~labels], "diseased": scores[labels]}
@@ -441,7 +442,9 @@ def _pictures(evaluation: Evaluation) -> str:
     top = _scale_top(shown)
     scale = "" if top is None else _scale(top)
     groups = "".join(_group(key, evaluation, top or 1.0) for key in GROUPS if evaluation.cases.get(key))
-    return _section("pictures", "Pictures", scale + groups)
+    of_patient = '<p class="note">Of each patient the image with the highest score is shown.</p>'
+    note = of_patient if evaluation.unit == "patients" else ""
+    return _section("pictures", "Pictures", note + scale + groups)
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
@@ -464,7 +467,7 @@ def _scale(top: float) -> str:
 
 
 def _group(key: str, evaluation: Evaluation, top: float) -> str:
-    title, hint = GROUPS[key]
+    title, hint = (text.replace("images", evaluation.unit) for text in GROUPS[key])
     cards = "".join(_card(case, evaluation, top) for case in evaluation.cases[key])
     return f'<h3 id="{key}">{title}</h3><p>{hint}</p><div class="cards">{cards}</div>'
 
@@ -567,10 +570,14 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
     ]
     if evaluation.comparison is not None:
         ours, theirs, error, p_value = evaluation.comparison
-        rows.append((f"AUC by patient of {evaluation.rival}", _number(theirs)))
         found = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
-        rows.append(("difference (DeLong, 95 %)", "none: the same order" if math.isnan(p_value) else found))
+        rows.append((f"AUC by patient of {evaluation.rival}", _number(theirs)))
+        rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else found))
     return [row for row in rows if row[1] != "–"]
+
+
+def _comparison_json(found: Comparison | None) -> dict[str, float | None] | None:
+    return None if found is None else {name: _finite(value) for name, value in found._asdict().items()}
 
 
 def _pile_rows(evaluation: Evaluation) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from healthygan import prediction, workflow
 from healthygan.config import SelectionConfig
 from healthygan.conformal import healthy_needed_for_worklist, worklist
 from healthygan.conformal import p_values as p_values_of
-from healthygan.data.cohort import Cohort
+from healthygan.data.cohort import Cohort, CohortImage, Split
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import is_image_name, read_frames
 from healthygan.data.store import Failure
@@ -28,11 +28,12 @@ from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
-from healthygan.metrics import called_diseased, patient_scores
+from healthygan.metrics import called_diseased
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
 from healthygan.trust import drift_warnings
+from healthygan.units import Units
 
 BATCH = 32
 FIELDS = ("path", "frame", "score")
@@ -47,11 +48,11 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
-    unit: str = "image"
-    """What ``flagged`` and ``listed`` count."""
     listed: int | None = None
     """On the worklist, if one was asked for."""
     warnings: tuple[str, ...] = ()
+    noun: str = "images"
+    """What ``flagged`` and ``listed`` count: images or patients."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def score(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    ranked = _rank(partial, output, patients, decision.threshold, config.selection, reference, fdr)
+    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr, config.selection)
     partial.remove()
     return replace(ranked, failures=tuple(failures))
 
@@ -282,30 +283,26 @@ def _rank(
     output: Path,
     patients: dict[str, str],
     threshold: float | None,
-    selection: SelectionConfig,
     reference: Reference,
     fdr: float | None,
+    selection: SelectionConfig,
 ) -> Scored:
     """Write scores.csv, highest first; equal scores share the better rank.
 
-    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same flag.
+    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same
+    p-value and the same marks.
     """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    by_patient = selection.unit == "patient"
-    names = [patients.get(path, path if by_patient else "") for path, _, _ in rows]
-    known = [number for number, name in enumerate(names) if name]
-    found = patient_scores(
-        values[known], [names[number] for number in known], selection.patient_score, selection.patient_top
-    )
-    of_patient = dict(zip(*found, strict=True))
-    place = {name: number for number, name in enumerate(found[0])}
-    unit_of = np.array([place[name] for name in names]) if by_patient else np.arange(len(rows))
-    judged = found[1] if by_patient else values
+    images = [CohortImage(Path(path), Split.TEST, patient_id=patients.get(path)) for path, _, _ in rows]
+    units = Units(images, selection)
+    judged, of_patient = units.scores(values), units.patient_scores(values)
     flags = None if threshold is None else called_diseased(judged, threshold)
     p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
     listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
+    shown_p = None if p_values is None else units.spread(p_values)
+    marks = [None if marked is None else units.spread(marked) for marked in (flags, listed)]
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -315,17 +312,18 @@ def _rank(
         writer.writerow(COLUMNS)
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
-            unit, own = unit_of[number], f"{of_patient[names[number]]:.6f}" if names[number] else ""
-            p_value = "" if p_values is None else f"{p_values[unit]:.6g}"
-            marks = ["" if marked is None else int(marked[unit]) for marked in (flags, listed)]
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *marks, patients.get(path, ""), own])
+            patient = patients.get(path, "")
+            p_value = "" if shown_p is None else f"{shown_p[number]:.6g}"
+            shown = ["" if marked is None else int(marked[number]) for marked in marks]
+            own = f"{of_patient[number]:.6f}" if patient or units.by_patient else ""
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *shown, patient, own])
     flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
-    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(judged), fdr, on_list, reference))
-    return Scored(table, len(rows), flagged, (), selection.unit, on_list, warnings)
+    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(units), fdr, on_list, reference))
+    return Scored(table, len(rows), flagged, (), on_list, warnings, units.noun)
 
 
 def _short_warnings(judged: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
-    """An empty worklist that more held-out healthy images might have filled."""
+    """An empty worklist that more held-out healthy images or patients might have filled."""
     held_out = len(reference.threshold)
     if fdr is None or listed or not judged:
         return
@@ -333,6 +331,6 @@ def _short_warnings(judged: int, fdr: float | None, listed: int | None, referenc
     needed = healthy_needed_for_worklist(judged, fdr, tenth)
     if held_out < needed:
         yield (
-            f"the worklist is empty: with {held_out} held-out healthy scores no p-value is small enough; to list "
-            f"{tenth} of {judged} at --fdr {fdr} takes {needed}"
+            f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
+            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
         )

@@ -30,7 +30,7 @@ from healthygan.units import Units
 
 ORACLE = "oracle"
 FEW = 30
-"""Held-out images of either set below which a label-free choice is little better than a guess."""
+"""Held-out units of either set below which a label-free choice is little better than a guess."""
 
 
 class Backbone(Protocol):
@@ -58,18 +58,6 @@ def pretrained(name: str, weights: Path | None) -> Backbone:
     """
     backbone: Backbone = import_module("healthygan.backbones").load_backbone(name, weights)
     return backbone
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Decoded images of one use, and what is judged of them: images or patients."""
-
-    store: ImageStore
-    units: Units
-
-    def scores(self, look: Look) -> NDArray[np.float64]:
-        """(units,): anomaly scores."""
-        return self.units.scores(np.concatenate([part.score.double().numpy() for part in look(self.store)]))
 
 
 @dataclass(frozen=True)
@@ -173,14 +161,16 @@ class Selection(BaseModel):
             raise InputError(f"{path}: damaged ({error.errors()[0]['msg']}); repeat healthygan select") from error
 
 
-def aucp_of(healthy: Sample, mixed: Sample) -> Criterion:
-    """AUCp (``mixture.aucp``) of held-out images, or patients where those are judged."""
+def aucp_of(healthy: ImageStore, mixed: ImageStore, units: tuple[Units, Units]) -> Criterion:
+    """AUCp (``mixture.aucp``) of held-out images; ``units`` are the healthy and the mixed ones'."""
+    known, unknown = units
 
     def measure(look: Look) -> float:
-        return aucp(healthy.scores(look), mixed.scores(look))
+        return aucp(known.scores(_scores(look(healthy))), unknown.scores(_scores(look(mixed))))
 
-    remark = _few(len(healthy.units.groups()), len(mixed.units.groups()), healthy.units.noun)
-    return Criterion("aucp", "AUCp", False, len(healthy.store) + len(mixed.store), measure, remark)
+    few = min(len(known), len(unknown)) < FEW
+    remark = f"rough: only {len(known)} healthy and {len(unknown)} mixed held-out {known.noun}" if few else ""
+    return Criterion("aucp", "AUCp", False, len(healthy) + len(mixed), measure, remark)
 
 
 def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criterion:
@@ -210,13 +200,14 @@ def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criter
     return Criterion("fid", f"FID ({backbone.name})", True, len(mixed), measure, remark if short else "")
 
 
-def auc_of(rule: str, name: str, sample: Sample) -> Criterion:
-    """AUC on labelled images, or patients where those are judged."""
+def auc_of(rule: str, name: str, images: ImageStore, units: Units) -> Criterion:
+    """AUC on labelled images."""
+    labels = units.diseased()
 
     def measure(look: Look) -> float:
-        return auc(sample.scores(look), sample.units.diseased())
+        return auc(units.scores(_scores(look(images))), labels)
 
-    return Criterion(rule, name, False, len(sample.store), measure)
+    return Criterion(rule, name, False, len(images), measure)
 
 
 def measured(candidates: Mapping[int, Path], detector: Detector, criteria: Sequence[Criterion]) -> tuple[Curve, ...]:
@@ -241,6 +232,10 @@ def measured(candidates: Mapping[int, Path], detector: Detector, criteria: Seque
     )
 
 
+def _scores(found: Iterator[Prediction]) -> NDArray[np.float64]:
+    return np.concatenate([part.score.double().numpy() for part in found])
+
+
 def _translated_features(found: Iterator[Prediction], backbone: Backbone) -> NDArray[np.float64]:
     features = []
     for part in found:
@@ -253,7 +248,3 @@ def _translated_features(found: Iterator[Prediction], backbone: Backbone) -> NDA
 @torch.no_grad()
 def _features(backbone: Backbone, x: Tensor) -> NDArray[np.float64]:
     return backbone.pooled(x).double().cpu().numpy()
-
-
-def _few(healthy: int, mixed: int, noun: str) -> str:
-    return "" if min(healthy, mixed) >= FEW else f"rough: only {healthy} healthy and {mixed} mixed held-out {noun}"

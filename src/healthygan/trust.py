@@ -16,12 +16,12 @@ FEW_CASES = 50
 PREVALENCE_GAP = 0.2
 DRIFT_LEVEL = 0.01
 DRIFT_IMAGES = 10
-"""Held-out images of the training pile without which its scores say nothing."""
+"""Held-out units of the training pile without which its scores say nothing."""
 PROMISE_LEVEL = 0.99
 
 
-def case_warnings(labels: Booleans, noun: str = "images") -> Iterable[str]:
-    """Too few test cases of a class; ``labels`` are (N,), True = diseased."""
+def case_warnings(labels: Booleans, noun: str) -> Iterable[str]:
+    """Too few test cases of a class; ``labels`` are (N,), True = diseased, of images or patients as ``noun`` says."""
     for name, count in (("healthy", int((~labels).sum())), ("diseased", int(labels.sum()))):
         if count < FEW_CASES:
             yield (
@@ -49,8 +49,9 @@ def drift_warnings(scores: NDArray[np.float64], reference: Reference) -> Iterabl
     if found.p_value < DRIFT_LEVEL:
         yield (
             f"scores differ from those of the training pile (largest gap {found.distance:.2f} between {len(before)} "
-            f"held-out and {len(scores)} new images, p = {found.p_value:.1g}): other machines or patients, or another "
-            "share of diseased; thresholds and p-values hold only if healthy images still score alike"
+            f"held-out and {len(scores)} new {reference.noun}, p = {found.p_value:.1g}): other machines or patients, "
+            "or another share of diseased; thresholds and p-values hold only if healthy "
+            f"{reference.noun} still score alike"
         )
 
 
@@ -65,9 +66,9 @@ def promise_warnings(
     realised = float((~called_diseased(scores[~labels], threshold)).mean())
     if not low <= realised <= high:
         yield (
-            f"specificity {specificity} was promised from {held_out} held-out healthy images, and {realised:.2f} came "
-            f"about on {tested}; by chance it would lie from {low:.2f} to {high:.2f} in {level:.0%} of cases: the "
-            "healthy images of the test set are not like those held out"
+            f"specificity {specificity} was promised from {held_out} held-out healthy {reference.noun}, and "
+            f"{realised:.2f} came about on {tested}; by chance it would lie from {low:.2f} to {high:.2f} in "
+            f"{level:.0%} of cases: the healthy {reference.noun} of the test set are not like those held out"
         )
 
 

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-
-import numpy as np
 
 from healthygan.config import Config, Rule, load_config
 from healthygan.data.cohort import Cohort, verify
@@ -26,14 +25,20 @@ from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.holdout import divide
 from healthygan.prediction import best_device
-from healthygan.reference import load_scores
+from healthygan.reference import load_reference
 from healthygan.run import Decision, Run, load_tensors
 from healthygan.selection import Backbone, Selection, measured, pretrained
 from healthygan.training import Stopped, Training, launch
 
 
 def train(
-    config: Config, cohort: Cohort, folder: Path, *, strict: bool = False, backbone: Backbone | None = None
+    config: Config,
+    cohort: Cohort,
+    folder: Path,
+    *,
+    strict: bool = False,
+    backbone: Backbone | None = None,
+    clock: AbstractContextManager[object] | None = None,
 ) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
@@ -43,6 +48,7 @@ def train(
         folder: the run folder, new or of this very configuration and cohort.
         strict: refuse an unreadable image instead of counting it.
         backbone: features for selection.rule=fid; by default those that the configuration names.
+        clock: entered while the detector learns (each member of an ensemble), decoding and choosing left out.
 
     Raises:
         InputError: the cohort, the folder or the device cannot be used.
@@ -63,10 +69,11 @@ def train(
         cohort.write_manifest(run.cohort)
     detector = build(config)
     if isinstance(detector, Ensemble):
-        selection = _joined(run, detector, config, cohort, strict, backbone)
+        selection = _joined(run, detector, config, cohort, strict, backbone, clock)
         settle(run, detector.to(fabric.device), config, parts, stores, selection)
         return run
-    detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
+    with clock or nullcontext():
+        detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
         select_and_decide(run, detector, config, parts, stores, backbone)
@@ -75,22 +82,30 @@ def train(
 
 
 def _joined(
-    run: Run, ensemble: Ensemble, config: Config, cohort: Cohort, strict: bool, backbone: Backbone | None
+    run: Run,
+    ensemble: Ensemble,
+    config: Config,
+    cohort: Cohort,
+    strict: bool,
+    backbone: Backbone | None,
+    clock: AbstractContextManager[object] | None,
 ) -> Selection:
     """Train the members, each in a folder of its own, and join them."""
     members = [run.member(number) for number in range(config.training.members)]
     for number, member in enumerate(members):
         try:
-            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone)
+            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone, clock=clock)
         except Stopped as stopped:
             where = str(stopped).split(";")[0]
             raise Stopped(
                 f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
             ) from None
-    found = [load_scores(member) for member in members]
+    # Members are joined image by image, whatever is judged by the joined scores afterwards.
+    by_image = config.selection.model_copy(update={"unit": "image"})
+    references = [load_reference(member, by_image) for member in members]
     # The images that chose the checkpoints rather than those that will carry the threshold's promise.
-    use = "choice_healthy" if all(len(scores["choice_healthy"]) > 1 for scores in found) else "threshold"
-    healthy = [np.array([score for _, score in scores[use]]) for scores in found]
+    apart = all(len(reference.choice_healthy) > 1 for reference in references)
+    healthy = [reference.choice_healthy if apart else reference.threshold for reference in references]
     try:
         ensemble.join([load_tensors(member.model) for member in members], healthy)
     except ValueError as error:

@@ -9,7 +9,7 @@ import nibabel as untyped_nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions
+from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions, blaming
 from healthygan.errors import UnreadableImage
 
 nibabel: Any = untyped_nibabel  # ships annotations for a few of its functions only
@@ -52,14 +52,16 @@ def read_volume(path: Path, options: ReaderOptions) -> tuple[NDArray[np.float32]
     """A volume in RAS+ order, and the sizes of its voxels in mm.
 
     Raises:
-        UnreadableImage: it is no single volume of plain numbers, or larger than ``options.max_pixels``.
+        UnreadableImage: missing, damaged, no single volume of plain numbers, or larger than ``options.max_pixels``.
     """
-    header = _header(path, options)
+    with blaming(path):
+        header = _header(path, options)
+        voxels = _voxels(path, header)
     order = nibabel.io_orientation(header.get_best_affine())[:3, 0]
     sizes = [0.0, 0.0, 0.0]
     for size, axis in zip(header.get_zooms()[:3], order, strict=True):
         sizes[int(axis)] = float(size)
-    return _voxels(path, header), tuple(sizes)
+    return voxels, tuple(sizes)
 
 
 def black_and_white(values: NDArray[np.float32], options: ReaderOptions) -> tuple[float, float]:

@@ -26,6 +26,8 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[str | float, str | float], bool]] =
 }
 LARGEST = 2_000
 """Characters of a rule."""
+DEEPEST = 40
+"""Expressions within one another."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def parse_rule(text: str) -> Rule:
         tree = ast.parse(re.sub(r"`([^`]+)`", put_away, text), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f'rule {text!r}: not understood; write it like finding == "No Finding"') from error
+    if _depth(tree) > DEEPEST:
+        raise InputError(f"rule {text[:80]!r}: more than {DEEPEST} expressions within one another; write it flatter")
     reader = _Reader(text, {f"_column{number}_": name for number, name in enumerate(quoted)})
     test = reader.condition(tree.body)
     return Rule(text, tuple(dict.fromkeys(reader.columns)), test)
@@ -75,6 +79,14 @@ def check_rule(rule: Rule, columns: Collection[str]) -> None:
                 f"rule {rule.text!r}: the table has no column {name!r}{hint(name, list(columns))}; "
                 f'it has {", ".join(columns)} (texts stand in quotes, as in finding == "No Finding")'
             )
+
+
+def _depth(tree: ast.AST) -> int:
+    """Levels of a tree, without recursion."""
+    levels, level = 0, [tree]
+    while level:
+        levels, level = levels + 1, [child for node in level for child in ast.iter_child_nodes(node)]
+    return levels
 
 
 class _Reader:

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from healthygan.data.readers import ReaderOptions
+from healthygan.data.readers import ReaderOptions, blaming
 from healthygan.errors import UnreadableImage
 
 nibabel: Any = untyped_nibabel  # ships annotations for a few of its functions only
@@ -28,10 +28,8 @@ def series_in(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """
     found: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(paths):
-        try:
+        with blaming(path):
             header = pydicom.dcmread(path, stop_before_pixels=True)
-        except Exception as error:  # pydicom raises many kinds for a damaged file
-            raise UnreadableImage(f"{path}: damaged ({str(error)[:100]}); copy it again or leave it out") from error
         if int(header.get("NumberOfFrames", 1) or 1) > 1:
             raise UnreadableImage(f"{path}: several frames in a file; convert the series into one NIfTI file")
         found[str(header.get("SeriesInstanceUID", "")), _description(header)].append(path)
@@ -51,7 +49,7 @@ def read_series(paths: Sequence[Path], options: ReaderOptions) -> tuple[NDArray[
         UnreadableImage: slices are missing, doubled or differ in size or direction, or there are too many voxels.
     """
     folder = paths[0].parent
-    try:
+    with blaming(folder):
         slices = [pydicom.dcmread(path) for path in paths]
         across, down = np.array(slices[0].ImageOrientationPatient, dtype=np.float64).reshape(2, 3)
         normal = np.cross(across, down)
@@ -61,8 +59,6 @@ def read_series(paths: Sequence[Path], options: ReaderOptions) -> tuple[NDArray[
         order = np.argsort(places @ normal, kind="stable")
         gap = _gap(folder, (places @ normal)[order])
         stack = np.stack([_values(slices[number]) for number in order])
-    except (AttributeError, ValueError, TypeError, KeyError, OSError) as error:
-        raise UnreadableImage(f"{folder}: no volume ({str(error)[:100]}); copy the series again") from error
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = across * column_gap, down * row_gap, normal * gap
     affine[:3, 3] = places[order[0]]
