@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -10,14 +11,15 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from healthygan import conformal, metrics
+from healthygan import conformal, metrics, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
 from healthygan.evaluation import evaluate
+from healthygan.intervals import delong
 from healthygan.reference import load_reference
 from healthygan.report import Evaluation
-from healthygan.run import Run
+from healthygan.run import Run, save_tensors
 from healthygan.workflow import train
 
 Finished = tuple[Run, Cohort]
@@ -153,6 +155,30 @@ def test_a_run_without_held_out_scores_is_judged_without_p_values(finished_run: 
     found = evaluate(run, None, tmp_path / "out", device="cpu")
     assert {row["p_value"] for row in _rows(tmp_path / "out")} == {""}
     assert found.held_out_healthy is None and found.selection is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_path: Path) -> None:
+    run, cohort = finished_run
+    other = Run(tmp_path / "other")
+    shutil.copytree(run.path, other.path)
+    detector = workflow.build(load_config(run.config))
+    save_tensors(other.model, {name: tensor.clone() for name, tensor in detector.weights().items()})
+    found, same = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
+    patients = [str(image.patient_id) for image in cohort.split(Split.TEST)]
+    ill = metrics.patient_scores(found.labels.astype(float), patients, "max")[1] > 0  # type: ignore[union-attr]
+    ours, theirs = (metrics.patient_scores(one.scores, patients)[1] for one in (found, same))
+    assert found.comparison == delong(ours, theirs, ill) and found.rival == "other" and len(ill) == 8
+    assert same.comparison is not None and math.isnan(same.comparison.p_value)
+    written = json.loads((tmp_path / run.path.name / "metrics.json").read_text(encoding="utf-8"))
+    assert written["rival"] == "other" and written["comparison"]["second"] == found.comparison.second
+    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["comparison"]["p_value"] is None
+
+
+def test_a_pile_without_labels_is_compared_with_nothing(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
+    cohort = _changed(manifest, tmp_path / "unlabelled.csv", label="", mask="")
+    with pytest.raises(InputError, match="--against: needs a test set with labels"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", against=finished_run[0], device="cpu")
 
 
 def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:

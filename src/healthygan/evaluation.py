@@ -20,6 +20,7 @@ from healthygan.detectors.base import Detector
 from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
+from healthygan.intervals import Comparison, delong
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
@@ -39,6 +40,7 @@ def evaluate(
     output: Path,
     *,
     control: Sequence[str] = (),
+    against: Run | None = None,
     device: str = "auto",
     strict: bool = False,
 ) -> report.Evaluation:
@@ -51,9 +53,11 @@ def evaluate(
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
         control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
+        against: another finished run, whose AUC on the same patients is tested against this one's (DeLong).
 
     Raises:
-        InputError: the run is not finished, there is no test set, or no image has anything in a control column.
+        InputError: a run is not finished, there is no test set, the two runs judge different images, or no image has
+            anything in a control column.
     """
     detector, config, decision = workflow.load(run, device)
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
@@ -67,12 +71,39 @@ def evaluate(
     found, regions = _look(run, detector, store, decision.region_cut)
     reference = load_reference(run, config.selection)
     evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
+    if against is not None:
+        compared = _compared(against, config, test, evaluation, strict=strict, device=device)
+        evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
     _write_scores(output / "scores.csv", units, store, found, reference)
     if regions is not None:
         _write_regions(output / "regions.csv", units.frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
+
+
+def _compared(
+    against: Run, config: Config, test: Sequence[CohortImage], own: report.Evaluation, *, strict: bool, device: str
+) -> Comparison:
+    """DeLong's test over patients, since a patient's images are no independent cases."""
+    if own.labels is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+    detector, other, _ = workflow.load(against, device)
+    store = ImageStore.build([image.path for image in test], other.preprocessing, strict=strict, title="test set")
+    settings = config.selection
+    units = Units.of(test, store.owner, settings)
+    theirs, _ = _look(against, detector, store, None)
+    if not np.array_equal(units.diseased(), own.labels):
+        raise InputError(f"{against.path}: cannot read the very images that this run reads; mend or remove the others")
+    ours, rival = (
+        metrics.patient_scores(found, units.groups(), settings.patient_score, settings.patient_top)[1]
+        for found in (own.scores, units.scores(theirs))
+    )
+    ill = metrics.patient_scores(own.labels.astype(np.float64), units.groups(), "max")[1] > 0
+    try:
+        return delong(ours, rival, ill)
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
 
 
 def _evaluation(
