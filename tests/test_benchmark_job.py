@@ -89,7 +89,7 @@ import numpy as np
 from healthygan.benchmark_job import peak_memory
 
 before = peak_memory()
-array = np.ones(200 * (1 << 20), dtype=np.uint8)
+array = np.ones(1000 * (1 << 20), dtype=np.uint8)
 grown = peak_memory() - before
 del array
 print(grown, peak_memory() - before)
@@ -100,5 +100,5 @@ def test_peak_memory_grows_with_what_is_used_and_stays() -> None:
     # In a process of its own: a peak that earlier tests reached would hide this one's.
     found = subprocess.run([sys.executable, "-c", GROW], capture_output=True, text=True, check=True)
     grown, after = map(float, found.stdout.split())
-    assert 150 < grown < 260
-    assert after >= grown
+    assert 600 < grown < 1060  # importing may have peaked above what it kept
+    assert after > grown - 5  # the kernel counts pages in batches
