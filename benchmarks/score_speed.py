@@ -4,7 +4,8 @@
 
 The cases are the preset `small` at 64 px without and with overlays, and the paper's generator at 256 px. Every
 figure is the median of a few runs, which take turns, in processes of their own; start-up is taken off (a call on one
-image). A second figure counts processor seconds instead, which other work on the machine hardly changes. ``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
+image). A second figure counts processor seconds instead, which other work on the machine hardly changes.
+``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
 """
 
 import argparse
