@@ -7,13 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from healthygan import metrics
+from healthygan import conformal, metrics
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
 from healthygan.evaluation import evaluate
+from healthygan.reference import load_reference
 from healthygan.report import Evaluation
 from healthygan.run import Run
 from healthygan.workflow import train
@@ -103,8 +105,59 @@ def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], 
     assert evaluated[0].controls["file size"] == pytest.approx(max(area, 1 - area), abs=1e-9)
 
 
+def test_p_values_are_those_of_the_held_out_healthy_scores(
+    evaluated: tuple[Evaluation, Path], finished_run: Finished
+) -> None:
+    found, output = evaluated
+    held_out = load_reference(finished_run[0], load_config(finished_run[0].config).selection).threshold
+    expected = sorted(conformal.p_values(found.scores, held_out))
+    assert [float(row["p_value"]) for row in _rows(output)] == pytest.approx(expected, rel=1e-5)
+    assert found.held_out_healthy is not None and found.held_out_healthy.tolist() == held_out.tolist()
+
+
+def test_regions_are_parts_of_their_images_scores(evaluated: tuple[Evaluation, Path]) -> None:
+    _, output = evaluated
+    score_of = {row["path"]: float(row["score"]) for row in _rows(output)}
+    with (output / "regions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and {row["path"] for row in rows} <= set(score_of)
+    shares = {path: sum(float(row["score"]) for row in rows if row["path"] == path) for path in score_of}
+    assert all(shares[path] <= score_of[path] + 2e-6 for path in score_of)
+    for row in rows:
+        assert 1 <= int(row["area"]) <= int(row["height"]) * int(row["width"]) <= 16 * 16
+
+
+def test_trust_is_measured(evaluated: tuple[Evaluation, Path]) -> None:
+    found = evaluated[0]
+    assert any("only 8 healthy images" in warning for warning in found.warnings)
+    assert not any("unlike anything seen" in warning for warning in found.warnings)
+    assert found.flip_stability is not None and -1 <= found.flip_stability <= 1
+    assert found.selection is not None and found.selection.chosen in (4, 8)
+
+
+@pytest.mark.usefixtures("quick")
+def test_strange_images_are_named(finished_run: Finished, cohort_factory, tmp_path: Path) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=6)
+    Image.new("L", (16, 16), 255).save(tmp_path / "cohort" / "test" / "healthy" / "test_healthy_03.png")
+    found = evaluate(finished_run[0], Cohort.from_manifest(path), tmp_path / "out", device="cpu")
+    (warning,) = (warning for warning in found.warnings if "unlike anything seen" in warning)
+    assert warning.startswith("1 of 16 images") and "test_healthy_03.png" in warning
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_without_held_out_scores_is_judged_without_p_values(finished_run: Finished, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished_run[0].path, run.path)
+    for path in (run.held_out, run.familiar, run.selection):
+        path.unlink()
+    found = evaluate(run, None, tmp_path / "out", device="cpu")
+    assert {row["p_value"] for row in _rows(tmp_path / "out")} == {""}
+    assert found.held_out_healthy is None and found.selection is None
+
+
 def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:
     found = evaluated[0]
+    assert found.aupro is not None and 0 <= found.aupro <= 1
     assert found.pixel_auroc is not None and 0 <= found.pixel_auroc <= 1
     assert found.best_dice is not None and 0 < found.best_dice <= 1
 

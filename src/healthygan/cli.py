@@ -9,10 +9,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 
 from healthygan import __version__, cli_prepare
+from healthygan.config import Rule
 from healthygan.errors import InputError
 
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
@@ -70,7 +72,9 @@ def _train(options: argparse.Namespace, console: Console) -> None:
         if options.run is None:
             raise InputError("--run: missing; say where the run goes, such as --run runs/first")
         run = Run(options.run)
-        config, cohort = load_config(options.config or options.preset, options.set), _cohort(options)
+        members = [f"training.members={options.members}"] if options.members is not None else []
+        config = load_config(options.config or options.preset, [*options.set, *members])
+        cohort = _cohort(options)
     try:
         workflow.train(config, cohort, run.path, strict=options.strict)
     except Stopped as stopped:
@@ -83,7 +87,7 @@ def _train(options: argparse.Namespace, console: Console) -> None:
 
 def _refuse_with_resume(options: argparse.Namespace) -> None:
     """A run goes on with its own images and settings; to ignore others without a word would mislead."""
-    for name in ("run", "config", "cohort", "healthy", "mixed", "validation", "test"):
+    for name in ("run", "config", "members", "cohort", "healthy", "mixed", "validation", "test"):
         if getattr(options, name) is not None:
             shown = "COHORT" if name == "cohort" else f"--{name}"
             raise InputError(f"{shown}: not together with --resume, which takes the run's own; leave it out")
@@ -92,6 +96,33 @@ def _refuse_with_resume(options: argparse.Namespace) -> None:
 def _stopped(message: str) -> int:
     print(f"healthygan train: {message}", file=sys.stderr)
     return STOPPED
+
+
+def _select(options: argparse.Namespace, console: Console) -> None:
+    from healthygan import workflow
+    from healthygan.config import load_config
+    from healthygan.report import selection_table
+    from healthygan.run import Run
+    from healthygan.selection import pretrained
+
+    run = Run(options.run)
+    backbone = None
+    if options.rule == "fid" or options.extractor or options.extractor_weights:
+        run.load_decision()
+        named = load_config(run.config).selection
+        backbone = pretrained(
+            options.extractor or named.extractor, options.extractor_weights or named.extractor_weights
+        )
+    found = workflow.select(run, options.rule, backbone=backbone, measure=options.measure, device=options.device)
+    console.print(selection_table(found))
+    for curve in found.curves:
+        if curve.remark:
+            console.print(f"{curve.name}: {curve.remark}", highlight=False, soft_wrap=True, markup=False)
+    if options.rule is None:
+        console.print(f"the model stays that of iteration {found.chosen:,}; --rule RULE takes another", highlight=False)
+        return
+    console.print(f"model of iteration {found.chosen:,}, chosen by: {found.rule}", highlight=False, soft_wrap=True)
+    console.print(f"threshold: {run.load_decision().threshold_rule}", highlight=False)
 
 
 def _score(options: argparse.Namespace, console: Console) -> None:
@@ -106,9 +137,14 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         arrays=options.arrays,
         strict=options.strict,
         device=options.device,
+        fdr=options.fdr,
     )
-    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.unit}s above the threshold"
+    flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
+    if done.listed is not None:
+        promise = f"on average at most {options.fdr:.0%} of them healthy"
+        console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
+    _warn(console, done.warnings)
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
@@ -125,6 +161,45 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         Run(options.run), cohort, output, control=options.control, device=options.device, strict=options.strict
     )
     _show(console, found, output / "report.html")
+
+
+def _benchmark(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.benchmark import benchmark, paper_cohort
+    from healthygan.benchmark_tables import captions, sheets, to_terminal, write_benchmark
+    from healthygan.budgets import load_budget, plan
+    from healthygan.training import Stopped
+
+    cohort = _cohort(options)
+    paper = paper_cohort(cohort) if options.paper == "auto" else None if options.paper == "none" else options.paper
+    if options.budget == "paper" and paper is None:
+        raise InputError(f"--budget paper: {cohort.name} is none of the paper's cohorts; name one, as --budget covidx")
+    device = [] if options.device == "auto" else [f"training.device={options.device}"]
+    budget = load_budget(str(paper) if options.budget == "paper" else options.budget)
+    methods = plan(budget, options.detectors, [*device, *options.set])
+    try:
+        found = benchmark(
+            cohort,
+            methods,
+            options.output,
+            seeds=options.seeds,
+            workers=options.workers,
+            paper=paper,
+            strict=options.strict,
+        )
+    except Stopped as stopped:
+        print(f"healthygan benchmark: {stopped}", file=sys.stderr)
+        raise SystemExit(STOPPED) from None
+    write_benchmark(options.output, found)
+    for sheet in sheets(found):
+        console.print(to_terminal(sheet))
+    for caption in captions(found):
+        console.print(caption, highlight=False, markup=False)
+    console.print(f"tables and pictures: {options.output.resolve()}", highlight=False, soft_wrap=True)
+    if found.failures:
+        raise InputError(
+            f"{len(found.failures)} trainings failed, listed above; the others' results are in {options.output}; "
+            "the same command tries the failed ones again"
+        )
 
 
 def _demo(options: argparse.Namespace, console: Console) -> None:
@@ -148,9 +223,13 @@ def _show(console: Console, evaluation: object, report: Path) -> None:
         console.print("AUC of shallow controls, which a detector must beat:")
         for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
             console.print(f"  {name:<22} {area:.3f}", highlight=False)
-    for warning in evaluation.cautions:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
+    _warn(console, evaluation.cautions)
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _warn(console: Console, warnings: Sequence[str]) -> None:
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 def _cohort(options: argparse.Namespace):  # type: ignore[no-untyped-def]
@@ -164,8 +243,10 @@ VERBS = {
     "prepare": cli_prepare.prepare,
     "inspect": _inspect,
     "train": _train,
+    "select": _select,
     "score": _score,
     "evaluate": _evaluate,
+    "benchmark": _benchmark,
     "demo": _demo,
 }
 
@@ -192,13 +273,29 @@ def _parser() -> argparse.ArgumentParser:
     _cohort_options(train)
     _config_options(train)
     train.add_argument("--run", type=Path, metavar="DIR", help="run folder to make")
+    train.add_argument("--members", type=int, metavar="N", help="train N seeds and join them into one detector")
     train.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in this folder")
     _strict_option(train)
+
+    select = verbs.add_parser("select", help="compare a run's checkpoints, without labels; choose another one")
+    select.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    select.add_argument(
+        "--rule", choices=get_args(Rule), help="make this rule's checkpoint the model; default: compare"
+    )
+    select.add_argument("--extractor", metavar="NAME", help="pretrained network for FID, by default the run's setting")
+    select.add_argument("--extractor-weights", type=Path, metavar="FILE", help="its weights, where they come as a file")
+    select.add_argument(
+        "--measure", action="store_true", help="AUC of every checkpoint on the test labels too: no rule sees it"
+    )
+    _device_option(select)
 
     score = verbs.add_parser("score", help="rank images by how unhealthy they look")
     score.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     score.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="files, folders or a manifest")
     score.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    score.add_argument(
+        "--fdr", type=float, metavar="SHARE", help="mark a worklist of which at most this share is healthy, such as 0.1"
+    )
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
     _device_option(score)
@@ -211,6 +308,27 @@ def _parser() -> argparse.ArgumentParser:
     _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)
+
+    compare = verbs.add_parser("benchmark", help="train and judge many detectors alike; write one table")
+    _cohort_options(compare)
+    compare.add_argument("--detectors", default="all", metavar="NAMES", help="all, or names separated by commas")
+    compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
+    compare.add_argument(
+        "--budget", default="small", help="what each may spend: small, demo, paper, or a .yaml file (default: small)"
+    )
+    compare.add_argument(
+        "--set", action="append", default=[], metavar="[NAME:]FIELD=VALUE", help="for all or one; repeatable"
+    )
+    compare.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
+    compare.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time, one a GPU in turn")
+    compare.add_argument(
+        "--paper",
+        default="auto",
+        choices=("auto", "none", "covidx", "chestxray14", "migraine"),
+        help="whose published figures to show beside ours (default: what the cohort's name tells)",
+    )
+    _device_option(compare)
+    _strict_option(compare)
 
     demo = verbs.add_parser("demo", help="generate phantoms, train on them, show what was found")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo"), metavar="DIR", help="by default demo/")

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,16 +18,31 @@ from healthygan.files import write_text
 from healthygan.metrics import PatientScore
 from healthygan.training import TrainingConfig
 
+Rule: TypeAlias = Literal["last", "validation_auc", "healthy_figure", "fid", "aucp"]
+
 
 class SelectionConfig(BaseModel):
     """Which candidate becomes the model, and where its score is cut."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: Literal["last", "validation_auc", "healthy_figure"] = Field(
+    rule: Rule = Field(
         "validation_auc",
-        description="healthy_figure: the detector's own figure of held-out healthy images, where it has one; "
-        "validation_auc, where validation has no labels, takes that or else the last one",
+        description="fid and aucp choose without labels; healthy_figure: the detector's own figure of held-out "
+        "healthy images, where it has one; validation_auc, where validation has no labels, takes that or else the "
+        "last one",
+    )
+    extractor: str = Field("tf_efficientnet_lite0", description="pretrained network whose features FID compares")
+    extractor_weights: Path | None = Field(None, description="file of its weights, where they do not come with it")
+    choice_holdout: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the healthy and of the mixed set kept out of training: it chooses without labels and "
+        "shows later whether a new pile is like the old one",
+    )
+    threshold: Literal["specificity", "youden", "equal_error"] = Field(
+        "specificity", description="from healthy images alone; the other two from the validation labels"
     )
     specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
     holdout: float = Field(
@@ -43,6 +58,7 @@ class SelectionConfig(BaseModel):
         "mean", description="a patient's score: mean, max, or top: the mean of the patient_top highest"
     )
     patient_top: int = Field(5, ge=1, description="how many images patient_score=top looks at")
+    seed: int = Field(0, ge=0, description="of who is held out; the same for trainings of several seeds")
 
 
 class Config(BaseModel):
@@ -69,6 +85,21 @@ class Config(BaseModel):
                 "take validation_auc or last"
             )
         return self
+
+    @model_validator(mode="after")
+    def _members_can_be_joined(self) -> Self:
+        if self.training.members > 1 and self.training.devices > 1:
+            raise ValueError("training.members above 1 train one after the other on one device; set training.devices=1")
+        if self.training.members > 1 and not (self.selection.choice_holdout or self.selection.holdout):
+            raise ValueError(
+                "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"
+            )
+        return self
+
+    def member(self, number: int) -> "Config":
+        """The configuration of one member, numbered from 0: a training of its own seed."""
+        training = self.training.model_copy(update={"seed": self.training.seed + number, "members": 1})
+        return self.model_copy(update={"training": training})
 
     def save(self, path: Path) -> None:
         """Write every field as YAML."""

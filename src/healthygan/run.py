@@ -3,7 +3,10 @@
 config.yaml      every setting          checkpoint.pt    to resume from
 cohort.csv       who was in which split candidates/      weights at each checkpoint
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
-figures.json     held-out figures       log.csv, tensorboard/, samples/   what happened on the way
+selection.json   figures of candidates  held_out.csv     scores of images held out of training
+figures.json     noted while training   familiar.pt      what training images look like
+log.csv, tensorboard/, samples/         what happened on the way
+members/         of an ensemble: a run folder a seed
 """
 
 import json
@@ -34,6 +37,10 @@ class Decision(BaseModel):
     """Where the threshold comes from, in words."""
     map_top: float
     """Difference that overlays show at full strength, in [0, 1]."""
+    region_cut: float | None = None
+    """Difference above which a pixel belongs to a region: a high percentile of healthy images' maps."""
+    diseased_share: float | None = None
+    """Estimated share of the mixed set that is diseased, as far as the scores can tell."""
 
 
 class Run:
@@ -47,10 +54,17 @@ class Run:
         self.checkpoint = path / "checkpoint.pt"
         self.model = path / "model.pt"
         self.decision = path / "decision.json"
+        self.selection = path / "selection.json"
+        self.held_out = path / "held_out.csv"
+        self.familiar = path / "familiar.pt"
         self.figures = path / "figures.json"
         self.log = path / "log.csv"
         self.samples = path / "samples"
         self._candidates = path / "candidates"
+
+    def member(self, number: int) -> "Run":
+        """The run folder of one member of an ensemble."""
+        return Run(self.path / "members" / str(number))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """What ``save_checkpoint`` wrote; none if there is none yet."""

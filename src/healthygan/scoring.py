@@ -7,7 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from healthygan import workflow
+from healthygan import prediction, workflow
 from healthygan.config import SelectionConfig
-from healthygan.data.cohort import Cohort
+from healthygan.conformal import healthy_needed_for_worklist, worklist
+from healthygan.conformal import p_values as p_values_of
+from healthygan.data.cohort import Cohort, CohortImage, Split
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import is_image_name, read_frames
 from healthygan.data.store import Failure
@@ -26,13 +28,16 @@ from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
-from healthygan.metrics import called_diseased, patient_scores
+from healthygan.metrics import called_diseased
 from healthygan.progress import progress
+from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
+from healthygan.trust import drift_warnings
+from healthygan.units import Units
 
 BATCH = 32
 FIELDS = ("path", "frame", "score")
-COLUMNS = ("rank", "path", "frame", "score", "flagged", "patient_id", "patient_score")
+COLUMNS = ("rank", "path", "frame", "score", "p_value", "flagged", "worklist", "patient_id", "patient_score")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,11 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
-    unit: str = "image"
-    """What ``flagged`` counts."""
+    listed: int | None = None
+    """On the worklist, if one was asked for."""
+    warnings: tuple[str, ...] = ()
+    noun: str = "images"
+    """What ``flagged`` and ``listed`` count: images or patients."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ def score(
     arrays: bool = False,
     strict: bool = False,
     device: str = "auto",
+    fdr: float | None = None,
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -74,11 +83,15 @@ def score(
         images: files, folders, or manifests (.csv), which tell the patients too.
         output: the folder to write to.
         strict: refuse the first unreadable file instead of listing it.
+        fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
 
     Raises:
-        InputError: nothing to score, the run is not finished, or ``output`` holds another run's scores.
+        InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, or a worklist
+            is asked for and the run holds no healthy images' scores.
     """
     detector, config, decision = workflow.load(run, device)
+    reference = load_reference(run, config.selection)
+    _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
@@ -93,9 +106,21 @@ def score(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    table, flagged, count = _rank(partial, output, patients, decision.threshold, config.selection)
+    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr, config.selection)
     partial.remove()
-    return Scored(table, count, flagged, tuple(failures), config.selection.unit)
+    return replace(ranked, failures=tuple(failures))
+
+
+def _check_worklist(run: Run, reference: Reference, fdr: float | None) -> None:
+    if fdr is None:
+        return
+    if not 0 < fdr < 1:
+        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
+    if not len(reference.threshold):
+        raise InputError(
+            f"{run.path}: holds no scores of healthy images kept out of training, so that no worklist can be promised; "
+            "train with selection.holdout above 0 or with healthy validation images"
+        )
 
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -166,7 +191,7 @@ def _decoded(
 
 def _score(detector: Detector, path: Path, frames: Frames, output: Path, options: _Options) -> list[tuple[int, float]]:
     x = to_tensor(np.stack([pixels for _, pixels in frames]))
-    found = workflow.predict_batch(detector, x)
+    found = prediction.predict_batch(detector, x)
     if not found.score.isfinite().all():
         raise InputError(
             f"{path}: its score is not a finite number; the model is damaged: copy the run again or train anew"
@@ -254,24 +279,30 @@ class _Partial:
 
 
 def _rank(
-    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None, selection: SelectionConfig
-) -> tuple[Path, int | None, int]:
+    partial: _Partial,
+    output: Path,
+    patients: dict[str, str],
+    threshold: float | None,
+    reference: Reference,
+    fdr: float | None,
+    selection: SelectionConfig,
+) -> Scored:
     """Write scores.csv, highest first; equal scores share the better rank.
 
-    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same flag.
+    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same
+    p-value and the same marks.
     """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    by_patient = selection.unit == "patient"
-    names = [patients.get(path, path if by_patient else "") for path, _, _ in rows]
-    known = [number for number, name in enumerate(names) if name]
-    found = patient_scores(
-        values[known], [names[number] for number in known], selection.patient_score, selection.patient_top
-    )
-    of_patient = dict(zip(*found, strict=True))
-    judged = np.array([of_patient[name] for name in names]) if by_patient else values
+    images = [CohortImage(Path(path), Split.TEST, patient_id=patients.get(path)) for path, _, _ in rows]
+    units = Units(images, selection)
+    judged, of_patient = units.scores(values), units.patient_scores(values)
     flags = None if threshold is None else called_diseased(judged, threshold)
+    p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
+    listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
+    shown_p = None if p_values is None else units.spread(p_values)
+    marks = [None if marked is None else units.spread(marked) for marked in (flags, listed)]
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -281,10 +312,25 @@ def _rank(
         writer.writerow(COLUMNS)
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
-            flag = "" if flags is None else int(flags[number])
-            own = f"{of_patient[names[number]]:.6f}" if names[number] else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patients.get(path, ""), own])
-    if flags is None:
-        return table, None, len(rows)
-    flagged = len({name for name, flag in zip(names, flags, strict=True) if flag}) if by_patient else int(flags.sum())
-    return table, flagged, len(rows)
+            patient = patients.get(path, "")
+            p_value = "" if shown_p is None else f"{shown_p[number]:.6g}"
+            shown = ["" if marked is None else int(marked[number]) for marked in marks]
+            own = f"{of_patient[number]:.6f}" if patient or units.by_patient else ""
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *shown, patient, own])
+    flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
+    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(units), fdr, on_list, reference))
+    return Scored(table, len(rows), flagged, (), on_list, warnings, units.noun)
+
+
+def _short_warnings(judged: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
+    """An empty worklist that more held-out healthy images or patients might have filled."""
+    held_out = len(reference.threshold)
+    if fdr is None or listed or not judged:
+        return
+    tenth = max(judged // 10, 1)
+    needed = healthy_needed_for_worklist(judged, fdr, tenth)
+    if held_out < needed:
+        yield (
+            f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
+            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
+        )

@@ -4,7 +4,6 @@ Lightning Fabric gives devices, precision and several GPUs; the loop stays ours,
 turns read more easily as plain code than as a Trainer's hooks.
 """
 
-import math
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -47,6 +46,7 @@ class TrainingConfig(BaseModel):
         "32", description="bf16 keeps the weights in 32 bits"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
+    members: int = Field(1, ge=1, le=100, description="trainings of as many seeds, joined into one detector")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
@@ -416,11 +416,12 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def _gradient_norms(recipe: Recipe) -> dict[str, float]:
-    """Euclidean norm of the last gradient of each trained module."""
+    """Euclidean norm of the last gradient of each module that has been trained so far."""
     norms = {}
     for name in recipe.optimisers():
         gradients = [weight.grad for weight in recipe.modules()[name].parameters() if weight.grad is not None]
-        norms[f"{name}_gradient"] = float(get_total_norm(gradients)) if gradients else math.nan
+        if gradients:
+            norms[f"{name}_gradient"] = float(get_total_norm(gradients))
     return norms
 
 

@@ -112,7 +112,7 @@ class Detector(ABC):
 
 
 class NetworkDetector(Detector):
-    """A detector that scores with one module, on one device; it is told apart from others by its networks alone."""
+    """A detector that scores with one module."""
 
     networks: nn.Module
     """All that scoring needs."""

@@ -5,12 +5,20 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import Discriminator, Tag
 
+from healthygan.detectors.alad import ALAD, ALADConfig
+from healthygan.detectors.alocc import ALOCC, ALOCCConfig
 from healthygan.detectors.base import Detector, DetectorConfig
+from healthygan.detectors.brainomaly import Brainomaly, BrainomalyConfig
+from healthygan.detectors.ddad import DDAD, DDADConfig
+from healthygan.detectors.fanogan import FAnoGAN, FAnoGANConfig
+from healthygan.detectors.ganomaly import GANomaly, GANomalyConfig
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig
 from healthygan.detectors.healthygan_plus import HealthyGANPlus, HealthyGANPlusConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {kind.name: kind for kind in (HealthyGAN, HealthyGANPlus)}
+DETECTORS: dict[str, type[Detector]] = {
+    kind.name: kind for kind in (HealthyGAN, HealthyGANPlus, ALAD, ALOCC, FAnoGAN, GANomaly, Brainomaly, DDAD)
+}
 
 
 def _name(value: Any) -> str:
@@ -19,7 +27,14 @@ def _name(value: Any) -> str:
 
 
 AnyDetectorConfig: TypeAlias = Annotated[
-    Annotated[HealthyGANConfig, Tag("healthygan")] | Annotated[HealthyGANPlusConfig, Tag("healthygan+")],
+    Annotated[HealthyGANConfig, Tag("healthygan")]
+    | Annotated[HealthyGANPlusConfig, Tag("healthygan+")]
+    | Annotated[ALADConfig, Tag("alad")]
+    | Annotated[ALOCCConfig, Tag("alocc")]
+    | Annotated[FAnoGANConfig, Tag("fanogan")]
+    | Annotated[GANomalyConfig, Tag("ganomaly")]
+    | Annotated[BrainomalyConfig, Tag("brainomaly")]
+    | Annotated[DDADConfig, Tag("ddad")],
     Discriminator(_name),
 ]
 """Settings of any detector, told apart by ``name``."""
