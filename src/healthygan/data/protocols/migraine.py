@@ -131,8 +131,8 @@ def participants(
 ) -> list[Participant]:
     """The people whose volumes are below a split's folder.
 
-    A file that lies there itself is one participant's (with its mask, if any); else all files of a subfolder are. Files in ``healthy``
-    and ``diseased`` below mixed, validation and test have that label.
+    A file that lies there itself is one participant's (with its mask, if any); else all files of a subfolder
+    are. Files in ``healthy`` and ``diseased`` below mixed, validation and test have that label.
 
     Raises:
         InputError: no volume there.
