@@ -29,14 +29,15 @@ def main() -> None:
     parser.add_argument("work", type=Path, help="an empty folder")
     parser.add_argument("--iterations", type=int, default=2)
     parser.add_argument("--protocols", nargs="+", default=list(MAKERS), choices=list(MAKERS))
+    parser.add_argument("--set", action="append", default=[], help="as in train, where memory is short")
     options = parser.parse_args()
     print("| protocol | images prepared | prepare, s | train, s an iteration |\n|---|---:|---:|---:|")
     for protocol in options.protocols:
         place = options.work / protocol
         arguments, manifest = MAKERS[protocol](place)
         prepared = run("prepare", protocol, *arguments)
-        few = [f"training.iterations={options.iterations}", f"training.decay_iterations={options.iterations}"]
-        settings = [part for text in few for part in ("--set", text)]
+        few = (f"training.{name}={options.iterations}" for name in ("iterations", "decay_iterations"))
+        settings = [part for text in (*options.set, *few) for part in ("--set", text)]
         trained = run("train", manifest, "--config", protocol, "--run", place / "run", *settings)
         with manifest.open(encoding="utf-8") as file:
             images = sum(1 for _ in file) - 1

@@ -39,12 +39,12 @@ REAL = real_table()
 def no_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every listed name has a file: the counts are the table's business."""
 
-    class All(dict[str, list[Path]]):
+    class All(dict[str, list[str]]):
         def __contains__(self, name: object) -> bool:
             return True
 
-        def __missing__(self, name: str) -> list[Path]:
-            return [Path("/images") / name]
+        def __missing__(self, name: str) -> list[str]:
+            return [f"/images/{name}"]
 
     monkeypatch.setattr(chestxray14, "find_images", lambda folders: All())
 

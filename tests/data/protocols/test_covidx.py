@@ -25,12 +25,12 @@ SMALL = {(Split.HEALTHY, Label.HEALTHY): 6, (Split.MIXED, Label.HEALTHY): 4, (Sp
 def no_images() -> Iterator[None]:
     """Every listed name has a file: the counts are the lists' business."""
 
-    class All(dict[str, list[Path]]):
+    class All(dict[str, list[str]]):
         def __contains__(self, name: object) -> bool:
             return True
 
-        def __missing__(self, name: str) -> list[Path]:
-            return [Path("/images") / name]
+        def __missing__(self, name: str) -> list[str]:
+            return [f"/images/{name}"]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(covidx, "find_images", lambda folders: All())

@@ -169,11 +169,15 @@ def test_of_several_series_one_must_be_chosen(tmp_path: Path) -> None:
 def test_masks_stand_beside_the_volume_and_must_fit(tmp_path: Path) -> None:
     nifti(tmp_path / "p" / "p1.nii.gz", 1)
     options = VolumeOptions(WHOLE, mask_suffix="_mask")
-    (person,) = participants(tmp_path / "p", Split.HEALTHY)
+    (person,) = participants(tmp_path / "p", Split.HEALTHY, mask_suffix="_mask")
     with pytest.raises(UnreadableImage, match=r"0 masks \*_mask"):
         migraine.read_participant(person, options)
     inside = np.zeros((12, 14, 8), np.uint8)
     inside[3:5] = 1
+    nibabel.save(nibabel.Nifti1Image(inside, np.eye(4)), tmp_path / "p" / "p1_mask.nii.gz")
+    (person,) = participants(tmp_path / "p", Split.HEALTHY, mask_suffix="_mask")
+    assert person.name == "p1"
+    np.testing.assert_array_equal(migraine.read_participant(person, options)[2], inside > 0)
     place = tmp_path / "q" / "p1"
     place.mkdir(parents=True)
     (place / "p1.nii.gz").write_bytes((tmp_path / "p" / "p1.nii.gz").read_bytes())
@@ -252,3 +256,21 @@ def test_several_frames_in_a_file_are_told_to_be_converted(tmp_path: Path) -> No
     (person,) = participants(tmp_path, Split.HEALTHY)
     with pytest.raises(UnreadableImage, match="several frames in a file; convert"):
         migraine.read_participant(person, OPTIONS)
+
+
+REAL = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"nibabel came without its test data ({REAL})")
+def test_a_real_head_is_cut_into_slices_of_its_own_shape(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "head.nii").write_bytes(REAL.read_bytes())
+    prepared = prepare_migraine({Split.HEALTHY: tmp_path / "p"}, tmp_path / "out", options=VolumeOptions(size=64))
+    volume = nibabel.as_closest_canonical(nibabel.load(REAL))
+    width, height = (np.array(volume.shape) * volume.header.get_zooms())[:2]
+    assert len(prepared.cohort.images) == round(0.7 * volume.shape[2]) - round(0.3 * volume.shape[2])
+    with Image.open(prepared.cohort.images[0].path) as picture:
+        pixels = np.asarray(picture)
+    assert pixels.shape == (64, 64) and pixels.max() > 30_000
+    covered = np.flatnonzero(pixels.any(axis=0))
+    assert np.ptp(covered) + 1 <= np.ceil(64 * width / max(width, height))

@@ -119,10 +119,11 @@ def _record(metadata: Path, row: dict[str, str]) -> Record:
             f"give the table as it is published ({WHERE})"
         )
     label = Label.HEALTHY if findings == [NO_FINDING] else Label.DISEASED
-    usable = row[VIEW].strip() == "PA" and len(findings) == 1
+    if row[VIEW].strip() != "PA" or len(findings) > 1:
+        return Record(row[NAME].strip(), None)
     return Record(
         name=row[NAME].strip(),
-        label=label if usable else None,
+        label=label,
         patient=row[PATIENT].strip(),
         more={"finding": findings[0]} | {short: row[name].strip() for name, short in ALSO.items() if row.get(name)},
     )

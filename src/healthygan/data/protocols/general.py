@@ -65,7 +65,7 @@ def prepare_folders(
         *((Label.DISEASED, folder) for folder in diseased),
         *((None, folder) for folder in unlabelled),
     ]
-    files: dict[str, list[Path]] = {}
+    files: dict[str, list[str]] = {}
     records = []
     for label, folder in given:
         found = _images(folder)
@@ -74,7 +74,7 @@ def prepare_folders(
             name = f"{label or 'unlabelled'}/{folder.name}/{inner}"
             if name in files:
                 raise InputError(f"{folder}: two folders of one label are called {folder.name}; rename one")
-            files[name] = [path]
+            files[name] = [str(path)]
             facts = {what: first_group(pattern, inner) for what, pattern in patterns.items()}
             records.append(Record(name, label, facts["patient"], facts["source"]))
     for what, pattern in patterns.items():
@@ -145,7 +145,7 @@ def prepare_table(
 def _drawn(
     protocol: str,
     records: Sequence[Record],
-    files: Mapping[str, Sequence[Path]],
+    files: Mapping[str, Sequence[str]],
     manifest: Path,
     plan: Plan,
     steps: Iterable[str],
@@ -192,10 +192,10 @@ def _images(folder: Path) -> list[Path]:
     return found
 
 
-def _refuse_shared(files: Mapping[str, Sequence[Path]]) -> None:
+def _refuse_shared(files: Mapping[str, Sequence[str]]) -> None:
     seen: dict[Path, str] = {}
     for name, (path,) in files.items():
-        if (first := seen.setdefault(path.resolve(), name)) != name:
+        if (first := seen.setdefault(Path(path).resolve(), name)) != name:
             raise InputError(f"{path}: is both {first} and {name}; give folders that share no file")
 
 
@@ -217,19 +217,19 @@ def _record(row: Mapping[str, str], label: Label | None, columns: Columns) -> Re
 
 
 def _located(
-    records: Sequence[Record], found: Mapping[str, Sequence[Path]], folders: Sequence[Path]
-) -> dict[str, Sequence[Path]]:
+    records: Sequence[Record], found: Mapping[str, Sequence[str]], folders: Sequence[Path]
+) -> dict[str, Sequence[str]]:
     """Files by the name in the table: below a folder if it is a path, else wherever a file has that name."""
     inside = {path for paths in found.values() for path in paths}
-    files: dict[str, Sequence[Path]] = {}
+    files: dict[str, Sequence[str]] = {}
     for record in records:
-        places = [folder.absolute() / record.name for folder in folders]
+        places = [str(folder.absolute() / record.name) for folder in folders]
         if here := [place for place in places if place in inside]:
             files[record.name] = here
         elif "/" not in record.name and record.name in found:
             files[record.name] = found[record.name]
     used = {path for paths in files.values() for path in paths}
-    others = {path.name: [path] for path in sorted(inside - used)}
+    others = {Path(path).name: [path] for path in sorted(inside - used)}
     return files | {name: paths for name, paths in others.items() if name not in files}
 
 

@@ -1,13 +1,16 @@
 """Finding the listed images under the user's folders; a missing, extra or doubled one is told by name."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.data.cohort import few, walk
-from healthygan.data.readers import is_image_name
+from healthygan.data.cohort import few, walk_names
+from healthygan.data.readers import IMAGE_SUFFIXES, is_image_name
 from healthygan.errors import InputError
+
+SUFFIXES = tuple(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,21 @@ class Problems:
         return [f"{kind}: {name}" for kind, names in kinds.items() for name in names]
 
 
-def find_images(folders: Sequence[Path]) -> dict[str, list[Path]]:
+def find_images(folders: Sequence[Path]) -> dict[str, list[str]]:
     """The image files below ``folders`` by file name.
 
     Raises:
         InputError: a folder is missing or holds no image.
     """
-    found: dict[str, list[Path]] = defaultdict(list)
+    found: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: is not a folder; give the folder that holds the images")
         before = len(found)
-        for path in walk(folder.absolute()):
-            if is_image_name(path) and path not in found[path.name]:
-                found[path.name].append(path)
+        for place, name in walk_names(folder.absolute()):
+            path = os.path.join(place, name)
+            if (name.lower().endswith(SUFFIXES) or is_image_name(Path(path))) and path not in found[name]:
+                found[name].append(path)
         if len(found) == before:
             raise InputError(f"{folder}: holds no image file; unpack the images there or give another folder")
     return {name: paths for name, paths in found.items() if paths}
@@ -59,7 +63,7 @@ def find_images(folders: Sequence[Path]) -> dict[str, list[Path]]:
 def check_names(
     wanted: Collection[str],
     listed: Collection[str],
-    found: Mapping[str, Sequence[Path]],
+    found: Mapping[str, Sequence[str]],
     listed_twice: Iterable[str] = (),
 ) -> Problems:
     """Compare lists with folders.

@@ -97,7 +97,11 @@ def prepare_migraine(
     """
     options = options or VolumeOptions()
     compile_pattern("source", source)
-    people = [person for split, folder in folders.items() for person in participants(folder, split, source)]
+    people = [
+        person
+        for split, folder in folders.items()
+        for person in participants(folder, split, source, options.mask_suffix)
+    ]
     _refuse_torn(people)
     cut = _cut_all(people, output, options, strict)
     reasons = tuple(result for result in cut if isinstance(result, str))
@@ -122,11 +126,13 @@ def prepare_migraine(
     return write(Prepared("migraine", cohort, manifest, steps, tuple(warnings), problems, preset="migraine"))
 
 
-def participants(folder: Path, split: Split, source: str | None = None) -> list[Participant]:
+def participants(
+    folder: Path, split: Split, source: str | None = None, mask_suffix: str | None = None
+) -> list[Participant]:
     """The people whose volumes are below a split's folder.
 
-    A file that lies there itself is one participant's; else all files of a subfolder are. Files in ``healthy``
-    and ``diseased`` below mixed, validation and test have that label.
+    A file that lies there itself is one participant's (with its mask, if any); else all files of a subfolder
+    are. Files in ``healthy`` and ``diseased`` below mixed, validation and test have that label.
 
     Raises:
         InputError: no volume there.
@@ -142,7 +148,7 @@ def participants(folder: Path, split: Split, source: str | None = None) -> list[
         if split is not Split.HEALTHY and len(parts) > 1 and parts[0].lower() in set(Label):
             label, parts = Label(parts[0].lower()), parts[1:]
         ixi = IXI.match(path.name)
-        name = ixi[1] if ixi else parts[0] if len(parts) > 1 else _stem(path)
+        name = ixi[1] if ixi else parts[0] if len(parts) > 1 else _stem(path).removesuffix(mask_suffix or "")
         found[label, name].append(path)
         told = first_group(pattern, "/".join(parts)) if pattern else f"IXI-{ixi[2]}" if ixi else None
         sources.setdefault((label, name), told)

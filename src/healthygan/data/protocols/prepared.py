@@ -74,7 +74,7 @@ def finish(
     protocol: str,
     records: Sequence[Record],
     splits: Mapping[str, Split],
-    files: Mapping[str, Sequence[Path]],
+    files: Mapping[str, Sequence[str]],
     manifest: Path,
     *,
     steps: Sequence[str],
@@ -105,7 +105,7 @@ def finish(
     chosen.sort(key=lambda record: (by_split[splits[record.name]], record.name))
     images = tuple(
         CohortImage(
-            path=files[record.name][0],
+            path=Path(files[record.name][0]),
             split=splits[record.name],
             label=record.label,
             patient_id=record.patient,
