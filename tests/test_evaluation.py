@@ -3,9 +3,11 @@
 import csv
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -15,6 +17,7 @@ from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
 from healthygan.evaluation import evaluate
+from healthygan.intervals import delong
 from healthygan.reference import load_reference
 from healthygan.report import Evaluation
 from healthygan.run import Run
@@ -153,6 +156,30 @@ def test_a_run_without_held_out_scores_is_judged_without_p_values(finished_run: 
     found = evaluate(run, None, tmp_path / "out", device="cpu")
     assert {row["p_value"] for row in _rows(tmp_path / "out")} == {""}
     assert found.held_out_healthy is None and found.selection is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_path: Path) -> None:
+    run, cohort = finished_run
+    other = Run(tmp_path / "other")
+    shutil.copytree(run.path, other.path)
+    shutil.copy(run.candidates()[4], other.model)
+    found, theirs = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
+    test = cohort.split(Split.TEST)
+    patients, labels = [str(image.patient_id) for image in test], [image.label == "diseased" for image in test]
+    names, ill = metrics.patient_scores(np.array(labels, dtype=float), patients, "max")
+    ours, rival = (metrics.patient_scores(one.scores, patients)[1] for one in (found, theirs))
+    assert found.comparison is not None and found.rival == "other" and len(names) == 8
+    assert found.comparison == delong(ours, rival, ill > 0)
+    assert theirs.comparison is not None and math.isnan(theirs.comparison.p_value)
+    written = json.loads((tmp_path / run.path.name / "metrics.json").read_text(encoding="utf-8"))
+    assert written["against"] == "other" and written["comparison"]["second"] == found.comparison.second
+
+
+def test_a_pile_without_labels_is_compared_with_nothing(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
+    cohort = _changed(manifest, tmp_path / "unlabelled.csv", label="", mask="")
+    with pytest.raises(InputError, match="--against: needs a test set with labels"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", against=finished_run[0], device="cpu")
 
 
 def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:

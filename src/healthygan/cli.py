@@ -158,7 +158,13 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     output = options.output or options.run / "evaluation"
     cohort = _cohort(options) if given else None
     found = evaluate(
-        Run(options.run), cohort, output, control=options.control, device=options.device, strict=options.strict
+        Run(options.run),
+        cohort,
+        output,
+        control=options.control,
+        against=Run(options.against) if options.against else None,
+        device=options.device,
+        strict=options.strict,
     )
     _show(console, found, output / "report.html")
 
@@ -305,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
+    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against that of another run")
     _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)

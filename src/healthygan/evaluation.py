@@ -20,6 +20,7 @@ from healthygan.detectors.base import Detector
 from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
+from healthygan.intervals import Comparison, delong
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
@@ -39,6 +40,7 @@ def evaluate(
     output: Path,
     *,
     control: Sequence[str] = (),
+    against: Run | None = None,
     device: str = "auto",
     strict: bool = False,
 ) -> report.Evaluation:
@@ -51,11 +53,14 @@ def evaluate(
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
         control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
+        against: another finished run, whose AUC on the same cases is tested against this one's (``intervals.delong``).
 
     Raises:
-        InputError: the run is not finished, there is no test set, or no image has anything in a control column.
+        InputError: a run is not finished, there is no test set, no image has anything in a control column, or the
+            two runs cannot judge the same labelled cases.
     """
     detector, config, decision = workflow.load(run, device)
+    rival = workflow.load(against, device)[:2] if against else None
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
@@ -64,9 +69,14 @@ def evaluate(
     check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     units = Units.of(test, store.owner, config.selection)
+    if rival and labels_of(units) is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
     found, regions = _look(run, detector, store, decision.region_cut)
     reference = load_reference(run, config.selection)
     evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
+    if against and rival:
+        compared = _compare(against, rival, test, store, units, found)
+        evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
     _write_scores(output / "scores.csv", units, store, found, reference)
     if regions is not None:
         _write_regions(output / "regions.csv", units.frames, store, regions)
@@ -132,6 +142,29 @@ def _look(
             if cut and found.difference is not None:
                 regions += [localisation.regions(difference, cut) for difference in found.difference[:, 0].numpy()]
     return np.concatenate(scores), regions if cut and regions else None
+
+
+def _compare(
+    against: Run,
+    rival: tuple[Detector, Config],
+    test: Sequence[CohortImage],
+    store: ImageStore,
+    units: Units,
+    found: NDArray[np.float64],
+) -> Comparison:
+    """DeLong's test by patient: images of one patient are no independent cases."""
+    detector, config = rival
+    other = ImageStore.build([image.path for image in test], config.preprocessing, title="test set")
+    if not (np.array_equal(other.owner, store.owner) and np.array_equal(other.frame, store.frame)):
+        raise InputError(f"{against.path}: cannot read the very same test images as this run; compare with another")
+    theirs = prediction.scores(detector, other, against.path.resolve().name)
+    if not np.isfinite(theirs).all():
+        raise InputError(f"{against.model}: gives scores that are not finite; copy the run again or train anew")
+    patients = Units(units.frames, units.selection.model_copy(update={"unit": "patient"}))
+    try:
+        return delong(patients.scores(found), patients.scores(theirs), patients.diseased())
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
 
 
 def labels_of(units: Units) -> NDArray[np.bool_] | None:

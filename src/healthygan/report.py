@@ -16,6 +16,7 @@ from healthygan import figures
 from healthygan.arrays import Booleans, Floats
 from healthygan.figures import DARK, LIGHT, Theme
 from healthygan.files import write_text
+from healthygan.intervals import Comparison
 from healthygan.metrics import Performance, Rates, called_diseased
 from healthygan.selection import Selection
 
@@ -80,6 +81,8 @@ class Evaluation:
     best_dice: float | None = None
     aupro: float | None = None
     flip_stability: float | None = None
+    rival: str = ""  # the run that ``comparison`` is against
+    comparison: Comparison | None = None  # by patient: first this run, second the rival
     selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
     warnings: tuple[str, ...] = ()
@@ -118,7 +121,7 @@ def choose_cases(scores: Floats, labels: Booleans | None, count: int) -> dict[st
 
 def to_json(evaluation: Evaluation) -> dict[str, object]:
     """The numbers, for ``metrics.json``; what is undefined or infinite is null."""
-    result = evaluation.performance
+    result, compared = evaluation.performance, evaluation.comparison
     return {
         "title": evaluation.title,
         "detector": evaluation.detector,
@@ -138,6 +141,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "best_dice": _finite(evaluation.best_dice),
         "aupro": _finite(evaluation.aupro),
         "flip_stability": _finite(evaluation.flip_stability),
+        "against": evaluation.rival or None,
+        "comparison": compared and {name: _finite(value) for name, value in compared._asdict().items()},
         "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
         "warnings": list(evaluation.cautions),
@@ -563,6 +568,11 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
         ("best Dice of the difference maps (optimistic)", _number(evaluation.best_dice)),
         ("difference maps' stability under flips", _number(evaluation.flip_stability)),
     ]
+    if evaluation.comparison is not None:
+        first, second, error, p_value = evaluation.comparison
+        difference = f"{first - second:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
+        rows.append((f"AUC by patient of {evaluation.rival}", _number(second)))
+        rows.append(("difference (DeLong, 95 %)", "none: the same order" if math.isnan(p_value) else difference))
     return [row for row in rows if row[1] != "–"]
 
 
