@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from healthygan import Run, evaluate
-from healthygan.figures import panels, picture_row
+from healthygan.figures import Picture, panels
 
 SCALE = 3
 ROWS = {"found": 2, "passed": 1}
@@ -32,10 +32,17 @@ def main() -> None:
         for case in found.cases[group][:count]:
             assert case.original is not None
             shown = panels(case.original, case.translated, case.mask, case.difference, case.lesion, top)
-            rows += [picture_row(shown), np.full((2, picture_row(shown).shape[1], 3), 255, np.uint8)]
-    stacked = Image.fromarray(np.concatenate(rows[:-1]))
+            rows.append(joined(list(shown.values()), axis=1))
+    stacked = Image.fromarray(joined(rows, axis=0))
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     stacked.resize((stacked.width * SCALE, stacked.height * SCALE), Image.Resampling.NEAREST).save(options.picture)
+
+
+def joined(pictures: list[Picture], axis: int) -> Picture:
+    """Pictures side by side (axis 1) or below one another (axis 0), two white pixels between them."""
+    across = [size for number, size in enumerate(pictures[0].shape) if number != axis]
+    space = np.full((2, *across) if axis == 0 else (across[0], 2, across[1]), 255, np.uint8)
+    return np.concatenate([part for picture in pictures for part in (space, picture)][1:], axis=axis)
 
 
 if __name__ == "__main__":

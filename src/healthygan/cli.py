@@ -17,6 +17,7 @@ from healthygan import __version__, cli_prepare
 from healthygan.config import Rule
 from healthygan.errors import InputError
 
+ENGINES = ("torch", "onnx", "openvino")  # spelt out: --help need not load what they are for
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
 
 
@@ -138,6 +139,7 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         strict=options.strict,
         device=options.device,
         fdr=options.fdr,
+        engine=options.engine,
     )
     flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
@@ -148,6 +150,14 @@ def _score(options: argparse.Namespace, console: Console) -> None:
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
+
+
+def _export(options: argparse.Namespace, console: Console) -> None:
+    from healthygan.export import export
+    from healthygan.run import Run
+
+    done = export(Run(options.run), options.to, options.output)
+    console.print(f"{done.model}: differs from PyTorch by at most {done.difference:.1e}", soft_wrap=True)
 
 
 def _evaluate(options: argparse.Namespace, console: Console) -> None:
@@ -251,6 +261,7 @@ VERBS = {
     "train": _train,
     "select": _select,
     "score": _score,
+    "export": _export,
     "evaluate": _evaluate,
     "benchmark": _benchmark,
     "demo": _demo,
@@ -304,8 +315,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
+    score.add_argument("--engine", choices=ENGINES, default="torch", help="what computes (default: torch)")
     _device_option(score)
     _strict_option(score)
+
+    export = verbs.add_parser("export", help="write a run's model for another engine")
+    export.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
+    export.add_argument("--to", choices=ENGINES, required=True, help="what will compute")
+    export.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/export/ENGINE")
 
     evaluate = verbs.add_parser("evaluate", help="measure a run on a labelled test set; write a report")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from healthygan.arrays import Floats
 from healthygan.data.store import ImageStore
@@ -51,8 +51,16 @@ class Ensemble(Detector):
         """Score x, N x C x H x W in [-1, 1]; 0 = like the average healthy image, in its standard deviations."""
         found = [member.predict(x) for member in self.members]
         scores = torch.stack([part.score for part in found])
-        score = ((scores - self.centre[:, None]) / self.scale[:, None]).mean(dim=0)
-        return Prediction(score, *(_mean([getattr(part, name) for part in found]) for name in MAPS))
+        return Prediction(
+            _standardised(scores, self.centre, self.scale),
+            *(_mean([getattr(part, name) for part in found]) for name in MAPS),
+        )
+
+    def scorer(self) -> nn.Module | None:
+        """Score, difference map, x' and M of x; none where a member has none."""
+        parts = [member.scorer() for member in self.members]
+        known = [part for part in parts if part is not None]
+        return _Scorer(known, self.centre, self.scale) if len(known) == len(parts) else None
 
     def weights(self) -> dict[str, Tensor]:
         """Every member's, by its number, and how scores are standardised."""
@@ -83,6 +91,27 @@ class Ensemble(Detector):
 
 
 MAPS = ("difference", "translated", "mask")
+
+
+class _Scorer(nn.Module):
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, members: Sequence[nn.Module], centre: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.register_buffer("centre", centre)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        scores, *maps = zip(*(member(x) for member in self.members), strict=True)
+        means = (torch.stack(part).mean(dim=0) for part in maps)
+        return (_standardised(torch.stack(scores), self.centre, self.scale), *means)
+
+
+def _standardised(scores: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """(N,): the mean over members of their scores, members x N, each less its centre and over its scale."""
+    return ((scores - centre[:, None]) / scale[:, None]).mean(dim=0)
 
 
 def _mean(parts: list[Any]) -> Tensor | None:

@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import group_norm, leaky_relu
+
+from healthygan.convolutions import Convolution3x3, HalvingConvolution
 
 
 class Translation(NamedTuple):
@@ -25,7 +27,20 @@ class Translation(NamedTuple):
 
 def _block(convolution: nn.Module, channels: int) -> list[nn.Module]:
     """A convolution without bias, instance norm with a learnt scale and shift, ReLU."""
-    return [convolution, nn.InstanceNorm2d(channels, affine=True), nn.ReLU(inplace=True)]
+    return [convolution, InstanceNorm(channels), nn.ReLU(inplace=True)]
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """Each image's channels to mean 0 and variance 1, then a learnt scale and shift; no running averages."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise x, N x C x H x W."""
+        if x.device.type == "cpu":  # a group a channel is the same, and quicker there
+            return group_norm(x, self.num_features, self.weight, self.bias, self.eps)
+        return super().forward(x)
 
 
 class ResidualBlock(nn.Module):
@@ -34,9 +49,9 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *_block(nn.Conv2d(channels, channels, 3, padding=1, bias=False), channels),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.InstanceNorm2d(channels, affine=True),
+            *_block(Convolution3x3(channels, channels), channels),
+            Convolution3x3(channels, channels),
+            InstanceNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,9 +124,7 @@ class Discriminator(nn.Module):
     def __init__(self, channels: int = 3, width: int = 64, blocks: int = 6) -> None:
         super().__init__()
         widths = [channels, *(width * 2**i for i in range(blocks))]
-        self.strided = nn.ModuleList(
-            nn.Conv2d(narrow, wide, 4, stride=2, padding=1) for narrow, wide in pairwise(widths)
-        )
+        self.strided = nn.ModuleList(HalvingConvolution(narrow, wide) for narrow, wide in pairwise(widths))
         self.score = nn.Conv2d(widths[-1], 1, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

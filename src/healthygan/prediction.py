@@ -32,11 +32,15 @@ def predict(detector: Detector, store: ImageStore, indices: NDArray[np.int64]) -
 
 
 def predict_batch(detector: Detector, x: Tensor) -> Prediction:
-    """Score x, N x C x H x W in [-1, 1]."""
-    weight = next(iter(detector.weights().values()))
-    found = detector.predict(x.to(weight.device))
+    """Score x, N x C x H x W in [-1, 1], wherever the detector is."""
+    found = detector.predict(x.to(device_of(detector)))
     parts = (found.score, found.difference, found.translated, found.mask)
     return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
+
+
+def device_of(detector: Detector) -> torch.device:
+    """Where the detector is."""
+    return next(iter(detector.weights().values())).device
 
 
 def predictions(detector: Detector, store: ImageStore, advance: Advance) -> Iterator[Prediction]:

@@ -48,6 +48,7 @@ class TrainingConfig(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
     members: int = Field(1, ge=1, le=100, description="trainings of as many seeds, joined into one detector")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
+    nodes: int = Field(1, ge=1, description="machines with that many devices each; start the command on every one")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
     checkpoint_every: int = Field(10_000, ge=1, description="iterations between two checkpoints and candidates")
@@ -281,7 +282,7 @@ class Training:
                 watch.see(iteration, found)
                 if self._due(iteration, self.settings.log_every):
                     watch.check(self.folder, saved)
-                    note = log.write(iteration, _floats(found) | _gradient_norms(recipe))
+                    note = log.write(iteration, _floats(self._mean(found)) | _gradient_norms(recipe))
                 if self._due(iteration, self.settings.sample_every):
                     self._draw(recipe, mixed, iteration, log)
                 stop, due = self._anyone(bool(asked)), self._due(iteration, self.settings.checkpoint_every)
@@ -318,6 +319,14 @@ class Training:
             return asked
         together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
         return bool(torch.as_tensor(together) > 0)
+
+    def _mean(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses over all devices' images: each device has only seen its own."""
+        if self.fabric.world_size == 1:
+            return found
+        together = torch.stack([value.float() for value in found.values()])
+        together = torch.as_tensor(self.fabric.all_reduce(together, reduce_op="mean"))
+        return dict(zip(found, together, strict=True))
 
     def _restore(self, recipe: Recipe) -> int:
         state = self.folder.load_checkpoint()
@@ -383,15 +392,16 @@ def launch(settings: TrainingConfig) -> Fabric:
         fabric = Fabric(
             accelerator=settings.device,
             devices=settings.devices,
-            strategy="ddp" if settings.devices > 1 else "auto",
+            num_nodes=settings.nodes,
+            strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
         fabric.launch()
         return fabric
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(
-            f"training.device={settings.device}, training.devices={settings.devices}: {_first_line(error)}; "
-            "use training.device=cpu training.devices=1"
+            f"training.device={settings.device}, training.devices={settings.devices}, "
+            f"training.nodes={settings.nodes}: {_first_line(error)}; use training.device=cpu training.devices=1"
         ) from error
 
 

@@ -14,12 +14,14 @@ from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.detectors import registry
 from healthygan.detectors.base import WatchedConfig
 from healthygan.errors import InputError
+from healthygan.holdout import divide
 from healthygan.run import load_tensors, save_tensors
 from healthygan.training import Stopped, Training
 
 SIZE = 16
 SMALL = {
     "healthygan": {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2},
+    "healthygan+": {"width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2, "warm_up": 2},
     "alad": {"width": 16, "pair_width": 4, "latent": 8, "ema_decay": 0.9},
     "alocc": {"width": 2},
     "fanogan": {"width": 4, "latent": 8, "encoder_iterations": 4, "generator_every": 2},
@@ -78,16 +80,16 @@ def fitted():
 def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
-    choose = workflow.choose
+    decide = workflow.select_and_decide
 
     def train(kind):
         def noting(run, detector, *rest):
             fitted[kind] = {name: weight.clone() for name, weight in detector.weights().items()}
-            choose(run, detector, *rest)
+            decide(run, detector, *rest)
 
         if kind not in runs:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(workflow, "choose", noting)
+                patch.setattr(workflow, "select_and_decide", noting)
                 runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
         return runs[kind]
 
@@ -277,13 +279,13 @@ def test_larger_powers_of_two_are_borne(kind, size):
 def test_a_watched_detector_keeps_whole_patients_of_the_healthy_set_out(kind, cohort):
     config = config_of(kind)
     assert isinstance(config.detector, WatchedConfig)
-    training_set, reference = workflow.held_out(cohort, config)
-    kept, watched = workflow.watched_out(training_set, config)
-    patients = [{image.patient_id for image in part} for part in (kept, watched, reference)]
+    parts = divide(cohort, config)
+    watched = parts.watched
+    uses = (parts.healthy, watched, parts.choice_healthy, parts.threshold)
+    patients = [{image.patient_id for image in part} for part in uses]
     assert all(not one & other for number, one in enumerate(patients) for other in patients[number + 1 :])
-    assert {*kept, *watched} == {*training_set}
     assert all(image.split is Split.HEALTHY for image in watched)
-    assert len(watched) == 2  # a tenth of twelve, rounded, in patients of two
+    assert len(watched) == 2  # a tenth of those left, rounded, in patients of two
 
 
 def test_too_small_a_healthy_set_cannot_be_watched(cohort, tmp_path):

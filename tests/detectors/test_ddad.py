@@ -114,5 +114,5 @@ def test_a_batch_of_one_is_refused():
 
 @pytest.mark.parametrize("score", ["inter", "intra"])
 def test_a_bright_square_is_found(phantom_auc, score):
-    config = DDADConfig(members=2, width=4, hidden=32, latent=4, score=score)
-    assert phantom_auc(config, 200) > 0.9
+    config = DDADConfig(members=2, width=8, hidden=64, latent=16, learning_rate=2e-3, score=score)
+    assert phantom_auc(config, 300) > 0.9

@@ -445,7 +445,7 @@ def hint(wanted: str, candidates: Sequence[str]) -> str:
 
 
 def _folder_images(folder: Path, split: Split) -> list[CohortImage]:
-    paths = sorted(path for path in walk(folder) if is_image_name(path))
+    paths = image_files(folder)
     if not paths:
         raise InputError(f"{folder}: holds no image file; put the {split} images there or leave the folder out")
     return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in paths]
@@ -457,6 +457,15 @@ def _folder_label(path: Path, split: Split) -> Label | None:
         if subfolder == label:
             return label
     return Label.HEALTHY if split is Split.HEALTHY else None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files in a folder and in all folders below it, sorted; hidden files and folders are left out.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    return sorted(path for path in walk(folder) if is_image_name(path))
 
 
 def walk(root: Path) -> Iterator[Path]:

@@ -94,6 +94,10 @@ class Detector(ABC):
     def predict(self, x: Tensor) -> Prediction:
         """Score x, N x C x H x W in [-1, 1]. Each image is scored on its own, whatever else is in the batch."""
 
+    def scorer(self) -> nn.Module | None:
+        """What turns x into (score, difference map, x', M) as ``predict`` does; none where it cannot be exported."""
+        return None
+
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """All that scoring needs, by name."""

@@ -73,10 +73,11 @@ class HealthyGAN(Detector):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = mean over pixels of the difference map |x - x'| / 2 (channels averaged)."""
-        intermediate, mask = self.generator(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
-        return Prediction(difference.mean(dim=(1, 2, 3)), difference, healthy, mask)
+        return Prediction(*TranslationScorer(self.generator)(x))
+
+    def scorer(self) -> nn.Module:
+        """Score, difference map, x' and M of x."""
+        return TranslationScorer(self.generator)
 
     def weights(self) -> dict[str, Tensor]:
         """The generator's weights."""
@@ -92,6 +93,25 @@ class HealthyGAN(Detector):
         return self
 
 
+class TranslationScorer(nn.Module):
+    """Scores with a generator, by the mean over pixels of the difference map |x - x'| / 2 (channels averaged).
+
+    Args:
+        generator: gives B_int and M of x.
+    """
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Score, difference map, x' and M of x, as in ``Prediction``."""
+        intermediate, mask = self.generator(x)
+        healthy = losses.translated(x, intermediate, mask)
+        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
+        return difference.mean(dim=(1, 2, 3)), difference, healthy, mask
+
+
 class HealthyGANRecipe(Recipe):
     """One iteration of training: a critic step, and every second time a generator step."""
 
@@ -103,8 +123,10 @@ class HealthyGANRecipe(Recipe):
         self.averaged = copy.deepcopy(generator).requires_grad_(False)
         self.averaged.to(fabric.device)
         self.generator, self.discriminator = generator, discriminator
-        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas)
-        self.critic_optimiser = Adam(discriminator.parameters(), config.learning_rate, config.betas)
+        # Fused: one pass over the critic's 44 million weights instead of ten.
+        fused = fabric.device.type in ("cpu", "cuda")
+        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas, fused=fused)
+        self.critic_optimiser = Adam(discriminator.parameters(), config.learning_rate, config.betas, fused=fused)
         # The wrapped networks average gradients over devices and pick the precision; the bare ones hold the weights.
         self._generator, self._generator_optimiser = fabric.setup(generator, self.generator_optimiser)
         self._critic, self._critic_optimiser = fabric.setup(discriminator, self.critic_optimiser)

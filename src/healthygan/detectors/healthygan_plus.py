@@ -27,6 +27,7 @@ from torch.optim import Adam, Optimizer
 from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
+from healthygan.detectors.healthygan import TranslationScorer
 from healthygan.networks import Discriminator, Generator, Translation, follow, frozen
 from healthygan.training import Batch, Recipe, Training, TrainingConfig
 
@@ -118,10 +119,11 @@ class HealthyGANPlus(NetworkDetector):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = mean over pixels of the difference map |x - x'| / 2 (channels averaged)."""
-        intermediate, mask = self.networks(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
-        return Prediction(difference.mean(dim=(1, 2, 3)), difference, healthy, mask)
+        return Prediction(*TranslationScorer(self.networks)(x))
+
+    def scorer(self) -> nn.Module:
+        """Score, difference map, x' and M of x."""
+        return TranslationScorer(self.networks)
 
 
 class HealthyGANPlusRecipe(Recipe):

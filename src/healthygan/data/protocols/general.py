@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.data.cohort import COLUMNS, Label, few, walk
+from healthygan.data.cohort import COLUMNS, Label, few, image_files
 from healthygan.data.protocols.images import find_images, repeated
 from healthygan.data.protocols.prepared import Prepared, finish, shortfall_warnings
 from healthygan.data.protocols.rules import Rule, check_rule
 from healthygan.data.protocols.split import ORDINARY, Amounts, Record, draw, resolve
 from healthygan.data.protocols.text import compile_pattern, first_group, read_table
-from healthygan.data.readers import is_image_name
 from healthygan.errors import InputError
 
 
@@ -187,7 +186,7 @@ def _drawn(
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; give the folder that holds the images")
-    found = sorted(path for path in walk(folder.absolute()) if is_image_name(path))
+    found = image_files(folder.absolute())
     if not found:
         raise InputError(f"{folder}: holds no image file; give another folder")
     return found

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few, walk
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few, image_files
 from healthygan.data.nifti import black_and_white, planes, read_volume
 from healthygan.data.protocols.images import Problems
 from healthygan.data.protocols.prepared import Prepared, list_problems, write
 from healthygan.data.protocols.series import read_series, series_in
 from healthygan.data.protocols.text import compile_pattern, first_group
-from healthygan.data.readers import ReaderOptions, is_image_name
+from healthygan.data.readers import ReaderOptions
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.files import write_json
 from healthygan.progress import progress
@@ -136,7 +136,7 @@ def participants(folder: Path, split: Split, source: str | None = None) -> list[
     pattern = compile_pattern("source", source)
     found: dict[tuple[Label | None, str], list[Path]] = defaultdict(list)
     sources: dict[tuple[Label | None, str], str | None] = {}
-    for path in sorted(path for path in walk(folder.absolute()) if is_image_name(path)):
+    for path in image_files(folder.absolute()):
         parts = path.relative_to(folder.absolute()).parts
         label: Label | None = Label.HEALTHY if split is Split.HEALTHY else None
         if split is not Split.HEALTHY and len(parts) > 1 and parts[0].lower() in set(Label):
