@@ -7,12 +7,11 @@ import math
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from healthygan import conformal, metrics
+from healthygan import conformal, metrics, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
@@ -20,7 +19,7 @@ from healthygan.evaluation import evaluate
 from healthygan.intervals import delong
 from healthygan.reference import load_reference
 from healthygan.report import Evaluation
-from healthygan.run import Run
+from healthygan.run import Run, save_tensors
 from healthygan.workflow import train
 
 Finished = tuple[Run, Cohort]
@@ -163,17 +162,17 @@ def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_
     run, cohort = finished_run
     other = Run(tmp_path / "other")
     shutil.copytree(run.path, other.path)
-    shutil.copy(run.candidates()[4], other.model)
-    found, theirs = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
-    test = cohort.split(Split.TEST)
-    patients, labels = [str(image.patient_id) for image in test], [image.label == "diseased" for image in test]
-    names, ill = metrics.patient_scores(np.array(labels, dtype=float), patients, "max")
-    ours, rival = (metrics.patient_scores(one.scores, patients)[1] for one in (found, theirs))
-    assert found.comparison is not None and found.rival == "other" and len(names) == 8
-    assert found.comparison == delong(ours, rival, ill > 0)
-    assert theirs.comparison is not None and math.isnan(theirs.comparison.p_value)
+    detector = workflow.build(load_config(run.config))
+    save_tensors(other.model, {name: tensor.clone() for name, tensor in detector.weights().items()})
+    found, same = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
+    patients = [str(image.patient_id) for image in cohort.split(Split.TEST)]
+    ill = metrics.patient_scores(found.labels.astype(float), patients, "max")[1] > 0  # type: ignore[union-attr]
+    ours, theirs = (metrics.patient_scores(one.scores, patients)[1] for one in (found, same))
+    assert found.comparison == delong(ours, theirs, ill) and found.rival == "other" and len(ill) == 8
+    assert same.comparison is not None and math.isnan(same.comparison.p_value)
     written = json.loads((tmp_path / run.path.name / "metrics.json").read_text(encoding="utf-8"))
-    assert written["against"] == "other" and written["comparison"]["second"] == found.comparison.second
+    assert written["rival"] == "other" and written["comparison"]["second"] == found.comparison.second
+    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["comparison"]["p_value"] is None
 
 
 def test_a_pile_without_labels_is_compared_with_nothing(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:

@@ -328,7 +328,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
     _cohort_options(evaluate)
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
-    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against that of another run")
+    evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against another run's (DeLong)")
     _control_option(evaluate)
     _device_option(evaluate)
     _strict_option(evaluate)

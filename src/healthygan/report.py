@@ -81,7 +81,7 @@ class Evaluation:
     best_dice: float | None = None
     aupro: float | None = None
     flip_stability: float | None = None
-    rival: str = ""  # the run that ``comparison`` is against
+    rival: str = ""  # name of the run that ``comparison`` is against
     comparison: Comparison | None = None  # by patient: first this run, second the rival
     selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
@@ -121,7 +121,7 @@ def choose_cases(scores: Floats, labels: Booleans | None, count: int) -> dict[st
 
 def to_json(evaluation: Evaluation) -> dict[str, object]:
     """The numbers, for ``metrics.json``; what is undefined or infinite is null."""
-    result, compared = evaluation.performance, evaluation.comparison
+    result = evaluation.performance
     return {
         "title": evaluation.title,
         "detector": evaluation.detector,
@@ -141,8 +141,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "best_dice": _finite(evaluation.best_dice),
         "aupro": _finite(evaluation.aupro),
         "flip_stability": _finite(evaluation.flip_stability),
-        "against": evaluation.rival or None,
-        "comparison": compared and {name: _finite(value) for name, value in compared._asdict().items()},
+        "rival": evaluation.rival or None,
+        "comparison": _comparison_json(evaluation.comparison),
         "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
         "warnings": list(evaluation.cautions),
@@ -569,11 +569,15 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
         ("difference maps' stability under flips", _number(evaluation.flip_stability)),
     ]
     if evaluation.comparison is not None:
-        first, second, error, p_value = evaluation.comparison
-        difference = f"{first - second:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
-        rows.append((f"AUC by patient of {evaluation.rival}", _number(second)))
-        rows.append(("difference (DeLong, 95 %)", "none: the same order" if math.isnan(p_value) else difference))
+        ours, theirs, error, p_value = evaluation.comparison
+        found = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
+        rows.append((f"AUC by patient of {evaluation.rival}", _number(theirs)))
+        rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else found))
     return [row for row in rows if row[1] != "–"]
+
+
+def _comparison_json(found: Comparison | None) -> dict[str, float | None] | None:
+    return None if found is None else {name: _finite(value) for name, value in found._asdict().items()}
 
 
 def _pile_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
