@@ -4,25 +4,29 @@
 
 The cases are the preset `small` at 64 px without and with overlays, and the paper's generator at 256 px. Every
 figure is the median of a few runs, which take turns, in processes of their own; start-up is taken off (a call on one
-image). ``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
+image). A second figure counts processor seconds instead, which other work on the machine hardly changes.
+``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
 """
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan import workflow
-from healthygan.config import Config, load_config
+from healthygan.config import load_config
+from healthygan.files import write_text
 from healthygan.run import Decision, Run, save_tensors
 
+FloatArray = NDArray[np.float64]
 HERE = Path(__file__).resolve().parents[1] / "src"
 CHILD = """
 import sys, time
@@ -31,9 +35,9 @@ import healthygan.scoring, scipy.stats, matplotlib  # noqa: F401
 from healthygan.run import Run
 run, pile, output, maps, engine = sys.argv[1:]
 more = {} if engine == "torch" else {"engine": engine}
-start = time.perf_counter()
+start, before = time.perf_counter(), time.process_time()
 healthygan.scoring.score(Run(Path(run)), [Path(pile)], Path(output), overlays=maps == "maps", device="cpu", **more)
-print("TOOK", time.perf_counter() - start)
+print("TOOK", time.perf_counter() - start, time.process_time() - before)
 """
 
 
@@ -48,17 +52,18 @@ class Case:
 
 
 CASES = {
-    "small": Case("64 px, small", "small", 512, False),
-    "maps": Case("64 px, small, with overlays", "small", 512, True),
+    "small": Case("64 px, small", "small", 256, False),
+    "maps": Case("64 px, small, with overlays", "small", 256, True),
     "paper": Case("256 px, the paper's generator", "covidx", 12, False),
 }
 
 
-def untrained_run(folder: Path, config: Config) -> Path:
+def untrained_run(folder: Path, preset: str) -> Path:
     """A run folder that scores, without the time of a training."""
     run = Run(folder)
-    config.save(run.config)
-    save_tensors(run.model, workflow.build(config).weights())
+    # The preset's own lines: another version may not know all of this one's fields.
+    write_text(run.config, (files("healthygan") / "configs" / f"{preset}.yaml").read_text(encoding="utf-8"))
+    save_tensors(run.model, workflow.build(load_config(preset)).weights())
     run.save_decision(Decision(iteration=0, rule="untrained", threshold=None, threshold_rule="", map_top=0.1))
     return folder
 
@@ -73,30 +78,30 @@ def write_pile(folder: Path, count: int, side: int) -> Path:
     return folder
 
 
-def seconds(source: Path, run: Path, pile: Path, output: Path, maps: bool, engine: str) -> float:
-    """Wall time of one call of `score`, imports left out."""
+def seconds(source: Path, run: Path, pile: Path, output: Path, maps: bool, engine: str) -> FloatArray:
+    """Wall and processor time of one call of `score`, imports left out."""
     arguments = [str(run), str(pile), str(output), "maps" if maps else "none", engine]
     environment = os.environ | {"PYTHONPATH": str(source)}
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, *arguments], env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", CHILD, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
     )
-    return float(done.stdout.rsplit("TOOK", 1)[1])
+    return np.array(done.stdout.rsplit("TOOK", 1)[1].split(), dtype=float)
 
 
-def rates(case: Case, ways: dict[str, tuple[Path, str]], repeats: int, folder: Path) -> dict[str, list[float]]:
-    """Images a second of each way to score, one figure a repeat."""
+def rates(case: Case, ways: dict[str, tuple[Path, str]], repeats: int, folder: Path) -> dict[str, FloatArray]:
+    """Images a second, by wall and by processor, of each way to score: the medians of the repeats."""
     config = load_config(case.preset)
-    run = untrained_run(folder / "run", config)
+    run = untrained_run(folder / "run", case.preset)
     pile = write_pile(folder / "pile", case.images, config.preprocessing.size)
     one = write_pile(folder / "one", 1, config.preprocessing.size)
-    found: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[FloatArray]] = {name: [] for name in ways}
     for repeat in range(repeats):
         for number, (name, (source, engine)) in enumerate(ways.items()):
             output = folder / f"out{repeat}_{number}"
             start = seconds(source, run, one, output / "one", case.maps, engine)
             took = seconds(source, run, pile, output / "pile", case.maps, engine) - start
             found[name].append((case.images - 1) / took)
-    return found
+    return {name: np.median(values, axis=0) for name, values in found.items()}
 
 
 def main() -> None:
@@ -105,6 +110,7 @@ def main() -> None:
     parser.add_argument("--before", type=Path, help="src folder of another version")
     parser.add_argument("--engines", nargs="+", default=["torch"])
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--images", type=int, help="instead of each case's own number")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     ways = {engine: (HERE, engine) for engine in options.engines}
@@ -113,10 +119,13 @@ def main() -> None:
     print("| case | " + " | ".join(f"{name}, images/s (ratio)" for name in ways) + " |")
     print("|---|" + "---:|" * len(ways))
     for case in (CASES[name] for name in options.cases):
+        case = replace(case, images=options.images or case.images)
         with tempfile.TemporaryDirectory() as name:
             found = rates(case, ways, options.repeats, Path(name))
-        medians = [statistics.median(values) for values in found.values()]
-        print(f"| {case.name} | " + " | ".join(f"{m:.2f} ({m / medians[0]:.2f})" for m in medians) + " |", flush=True)
+        first = next(iter(found.values()))
+        for kind, what in enumerate(("wall", "processor")):
+            cells = (f"{rate[kind]:.2f} ({rate[kind] / first[kind]:.2f})" for rate in found.values())
+            print(f"| {case.name}, {what} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """One job trains, scores and measures; time adds up over processes, and memory is the process's own."""
 
 import json
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from healthygan import prediction, workflow
-from healthygan.benchmark_job import Job, Stopwatch, fit, peak_memory, predict
+from healthygan.benchmark_job import Job, Stopwatch, fit, predict
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.store import ImageStore
@@ -38,7 +38,7 @@ def test_scores_and_maps_are_those_of_the_run(done: Job) -> None:
     np.testing.assert_allclose(found.scores, again.score.double().numpy(), rtol=1e-6)
     np.testing.assert_allclose(found.maps, again.difference[[0, 9], 0].numpy(), atol=1e-6)
     assert found.key == store.key
-    assert found.numbers == sum(weight.numel() for weight in detector.generator.parameters())
+    assert found.numbers == sum(weight.numel() for weight in detector.weights().values())
 
 
 def test_costs_are_measured(done: Job) -> None:
@@ -84,20 +84,21 @@ def test_time_lost_with_a_killed_process_is_told(tmp_path: Path) -> None:
     assert json.loads(path.read_text())["cost"]["whole"] is False
 
 
-def _grow(answer: Connection) -> None:
-    before = peak_memory()
-    array = np.ones(200 * (1 << 20), dtype=np.uint8)
-    grown = peak_memory() - before
-    del array
-    answer.send((grown, peak_memory() - before))
+GROW = """
+import numpy as np
+from healthygan.benchmark_job import peak_memory
+
+before = peak_memory()
+array = np.ones(1000 * (1 << 20), dtype=np.uint8)
+grown = peak_memory() - before
+del array
+print(grown, peak_memory() - before)
+"""
 
 
 def test_peak_memory_grows_with_what_is_used_and_stays() -> None:
-    context = get_context("fork")
-    here, there = context.Pipe()
-    process = context.Process(target=_grow, args=(there,))
-    process.start()
-    grown, after = here.recv()
-    process.join()
-    assert 195 < grown < 260
-    assert after >= grown
+    # In a process of its own: a peak that earlier tests reached would hide this one's.
+    found = subprocess.run([sys.executable, "-c", GROW], capture_output=True, text=True, check=True)
+    grown, after = map(float, found.stdout.split())
+    assert 600 < grown < 1060  # importing may have peaked above what it kept
+    assert after > grown - 5  # the kernel counts pages in batches

@@ -114,7 +114,7 @@ def test_the_papers_figures_stand_below_ours(whole: Results) -> None:
 def test_costs_and_budgets_are_stated(whole: Results) -> None:
     costs = sheets(whole)[1]
     found = dict(zip(costs.columns, (entry.text for entry in costs.rows[0]), strict=True))
-    assert found["trainings"] == "2 of 2" and found["iterations"] == "60 to 61" and found["batch"] == "8"
+    assert found["trainings"] == "2 of 2" and found["iterations"] == "60 to 61" and found["batch"] == "16"
     assert found["parameters"] == "1,234" and found["fit"] == "90 s" and found["fit, peak MiB"] == "500"
     assert found["predict, an image"] == "3e+03 ms"
     assert [entry.text for entry in costs.rows[3]][:3] == ["bro_ken", "0 of 2", "–"]

@@ -172,5 +172,6 @@ def test_training_ends_when_the_lowest_figure_is_old(fabric, figures, patience, 
     assert recipe.finished(dict(enumerate(figures, start=1))) is finished
 
 
+@pytest.mark.slow
 def test_a_bright_square_is_found(phantom_auc):
     assert phantom_auc(ALADConfig(width=32, latent=16), 200, batch_size=8) > 0.9

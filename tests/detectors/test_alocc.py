@@ -98,7 +98,3 @@ def test_the_figure_is_the_reconstruction_without_noise(fabric, batch_of):
 @pytest.mark.parametrize(("rho", "finished"), [(0.0, False), (0.04, False), (0.06, True)])
 def test_training_ends_once_healthy_images_are_reproduced_well_enough(fabric, rho, finished):
     assert recipe_of(fabric, rho=rho).finished({10: 0.2, 20: 0.05}) is finished
-
-
-def test_a_bright_square_is_found(phantom_auc):
-    assert phantom_auc(ALOCCConfig(width=4), 100) > 0.9

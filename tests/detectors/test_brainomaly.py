@@ -92,6 +92,7 @@ def test_too_many_halvings_are_refused():
         BrainomalyConfig(discriminator_blocks=7).check(64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["tanh", "clamp"])
 def test_a_bright_square_is_found(phantom_auc, output):
     config = BrainomalyConfig(

@@ -112,6 +112,7 @@ def test_a_batch_of_one_is_refused():
         DDADConfig().check_training(TrainingConfig(batch_size=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("score", ["inter", "intra"])
 def test_a_bright_square_is_found(phantom_auc, score):
     config = DDADConfig(members=2, width=8, hidden=64, latent=16, learning_rate=2e-3, score=score)

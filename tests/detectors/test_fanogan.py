@@ -147,6 +147,7 @@ def test_a_budget_without_a_gan_is_refused():
         FAnoGANConfig(**SMALL).check_training(TrainingConfig(iterations=4))
 
 
+@pytest.mark.slow
 def test_a_bright_square_is_found(phantom_auc):
     config = FAnoGANConfig(width=4, latent=8, encoder_iterations=150, learning_rate=1e-3, encoder_learning_rate=1e-3)
     assert phantom_auc(config, 300) > 0.9

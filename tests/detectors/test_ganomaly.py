@@ -113,6 +113,7 @@ def test_running_statistics_are_training_s_averages(batch_of):
     assert not torch.allclose(one.predict(x).score, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistics", ["image", "running"])
 def test_a_bright_square_is_found(phantom_auc, statistics):
     assert phantom_auc(GANomalyConfig(width=8, latent=16, statistics=statistics), 100) > 0.9
