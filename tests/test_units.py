@@ -187,3 +187,9 @@ def test_the_labels_auc_of_a_candidate_is_of_patients(by_patient: Run, tmp_path:
     evaluated = evaluate(by_patient, None, tmp_path, device="cpu")
     assert found.test_auc is not None and evaluated.performance is not None
     assert found.test_auc[found.chosen] == pytest.approx(evaluated.performance.auc)
+
+
+def test_runs_that_judge_patients_are_compared_by_the_patients_own_scores(by_patient: Run, tmp_path: Path) -> None:
+    found = evaluate(by_patient, None, tmp_path, against=by_patient, device="cpu")
+    assert found.performance is not None and found.comparison is not None
+    assert found.comparison.first == found.comparison.second == pytest.approx(found.performance.auc)

@@ -53,13 +53,14 @@ def evaluate(
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
         control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
-        against: another finished run, whose AUC on the same patients is tested against this one's (DeLong).
+        against: another finished run, whose AUC on the same cases is tested against this one's (``intervals.delong``).
 
     Raises:
-        InputError: a run is not finished, there is no test set, the two runs judge different images, or no image has
-            anything in a control column.
+        InputError: a run is not finished, there is no test set, no image has anything in a control column, or the
+            two runs cannot judge the same labelled cases.
     """
     detector, config, decision = workflow.load(run, device)
+    rival = workflow.load(against, device)[:2] if against else None
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
@@ -68,11 +69,13 @@ def evaluate(
     check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
     units = Units.of(test, store.owner, config.selection)
+    if rival and labels_of(units) is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
     found, regions = _look(run, detector, store, decision.region_cut)
     reference = load_reference(run, config.selection)
     evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
-    if against is not None:
-        compared = _compared(against, config, test, evaluation, strict=strict, device=device)
+    if against and rival:
+        compared = _compare(against, rival, test, store, units, found)
         evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
     _write_scores(output / "scores.csv", units, store, found, reference)
     if regions is not None:
@@ -80,30 +83,6 @@ def evaluate(
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
-
-
-def _compared(
-    against: Run, config: Config, test: Sequence[CohortImage], own: report.Evaluation, *, strict: bool, device: str
-) -> Comparison:
-    """DeLong's test over patients, since a patient's images are no independent cases."""
-    if own.labels is None:
-        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
-    detector, other, _ = workflow.load(against, device)
-    store = ImageStore.build([image.path for image in test], other.preprocessing, strict=strict, title="test set")
-    settings = config.selection
-    units = Units.of(test, store.owner, settings)
-    theirs, _ = _look(against, detector, store, None)
-    if not np.array_equal(units.diseased(), own.labels):
-        raise InputError(f"{against.path}: cannot read the very images that this run reads; mend or remove the others")
-    ours, rival = (
-        metrics.patient_scores(found, units.groups(), settings.patient_score, settings.patient_top)[1]
-        for found in (own.scores, units.scores(theirs))
-    )
-    ill = metrics.patient_scores(own.labels.astype(np.float64), units.groups(), "max")[1] > 0
-    try:
-        return delong(ours, rival, ill)
-    except ValueError as error:
-        raise InputError(f"--against: {error} (counted by patient); add cases") from error
 
 
 def _evaluation(
@@ -163,6 +142,29 @@ def _look(
             if cut and found.difference is not None:
                 regions += [localisation.regions(difference, cut) for difference in found.difference[:, 0].numpy()]
     return np.concatenate(scores), regions if cut and regions else None
+
+
+def _compare(
+    against: Run,
+    rival: tuple[Detector, Config],
+    test: Sequence[CohortImage],
+    store: ImageStore,
+    units: Units,
+    found: NDArray[np.float64],
+) -> Comparison:
+    """DeLong's test by patient: images of one patient are no independent cases."""
+    detector, config = rival
+    other = ImageStore.build([image.path for image in test], config.preprocessing, title="test set")
+    if not (np.array_equal(other.owner, store.owner) and np.array_equal(other.frame, store.frame)):
+        raise InputError(f"{against.path}: cannot read the very same test images as this run; compare with another")
+    theirs = prediction.scores(detector, other, against.path.resolve().name)
+    if not np.isfinite(theirs).all():
+        raise InputError(f"{against.model}: gives scores that are not finite; copy the run again or train anew")
+    patients = Units(units.frames, units.selection.model_copy(update={"unit": "patient"}))
+    try:
+        return delong(patients.scores(found), patients.scores(theirs), patients.diseased())
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
 
 
 def labels_of(units: Units) -> NDArray[np.bool_] | None:
