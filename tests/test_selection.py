@@ -330,3 +330,13 @@ def test_settings_survive_the_run_folder(settings: tuple[str, ...], tmp_path: Pa
     config: Config = load_config("small", (*settings, "selection.extractor_weights=weights.pth"))
     config.save(tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_missing_pretrained_features_are_told_in_one_line(monkeypatch):
+    def absent(name):
+        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+    monkeypatch.setattr(selection, "import_module", absent)
+    with pytest.raises(InputError, match=r"tf_efficientnet_lite0.*is missing.*choose selection\.rule=aucp") as caught:
+        selection.pretrained("tf_efficientnet_lite0", None)
+    assert "\n" not in str(caught.value)

@@ -56,7 +56,13 @@ def pretrained(name: str, weights: Path | None) -> Backbone:
     Raises:
         InputError: there are none of that name, or the file does not hold its weights.
     """
-    backbone: Backbone = import_module("healthygan.backbones").load_backbone(name, weights)
+    try:
+        backbone: Backbone = import_module("healthygan.backbones").load_backbone(name, weights)
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"selection.extractor={name}: this version brings no pretrained features ({error.name} is missing); "
+            "choose selection.rule=aucp, validation_auc or last, or give a backbone from Python"
+        ) from None
     return backbone
 
 
