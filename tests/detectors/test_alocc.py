@@ -101,4 +101,6 @@ def test_training_ends_once_healthy_images_are_reproduced_well_enough(fabric, rh
 
 
 def test_a_bright_square_is_found(phantom_auc):
-    assert phantom_auc(ALOCCConfig(width=4), 100) > 0.9
+    # At the authors' pace (2e-3, two steps of R) a short training leaves D at chance, 2 ln 2: R outruns it.
+    config = ALOCCConfig(width=8, refiner_steps=1, learning_rate=3e-4)
+    assert phantom_auc(config, 250) > 0.9
