@@ -174,4 +174,5 @@ def test_training_ends_when_the_lowest_figure_is_old(fabric, figures, patience, 
 
 @pytest.mark.slow
 def test_a_bright_square_is_found(phantom_auc):
-    assert phantom_auc(ALADConfig(width=32, latent=16), 200, batch_size=8) > 0.9
+    config = ALADConfig(width=16, pair_width=8, latent=16, learning_rate=1e-3, ema_decay=0.9)
+    assert phantom_auc(config, 150) > 0.9

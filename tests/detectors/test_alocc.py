@@ -98,3 +98,10 @@ def test_the_figure_is_the_reconstruction_without_noise(fabric, batch_of):
 @pytest.mark.parametrize(("rho", "finished"), [(0.0, False), (0.04, False), (0.06, True)])
 def test_training_ends_once_healthy_images_are_reproduced_well_enough(fabric, rho, finished):
     assert recipe_of(fabric, rho=rho).finished({10: 0.2, 20: 0.05}) is finished
+
+
+@pytest.mark.slow
+def test_a_bright_square_is_found(phantom_auc):
+    # At the authors' pace (2e-3, two steps of R) a short training leaves D at chance, 2 ln 2: R outruns it.
+    config = ALOCCConfig(width=8, refiner_steps=1, learning_rate=3e-4)
+    assert phantom_auc(config, 250) > 0.9

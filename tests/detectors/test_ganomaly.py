@@ -114,6 +114,5 @@ def test_running_statistics_are_training_s_averages(batch_of):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("statistics", ["image", "running"])
-def test_a_bright_square_is_found(phantom_auc, statistics):
-    assert phantom_auc(GANomalyConfig(width=8, latent=16, statistics=statistics), 100) > 0.9
+def test_a_bright_square_is_found(phantom_auc):
+    assert phantom_auc(GANomalyConfig(width=8, latent=16), 60) > 0.9
