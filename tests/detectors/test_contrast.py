@@ -86,9 +86,10 @@ def test_a_constant_feature_gets_no_weight():
 
 def test_the_regularisation_is_the_one_that_best_tells_mixed_from_healthy():
     problem, _ = task(width=60, count=60)
-    found = contrast(problem, ContrastConfig(strengths=(1e-6, 0.1, 1e4)))
-    single = {c: contrast(problem, ContrastConfig(strengths=(c,))).auc for c in (1e-6, 0.1, 1e4)}
-    assert found.auc == max(single.values()) and single[found.strength] == found.auc
+    splits, strengths = module._folds(problem, 5), (1e-6, 0.1, 1e4)
+    chosen, scores = module._best(problem, strengths, splits, None)
+    single = {c: auc(module._best(problem, (c,), splits, None)[1], problem.is_mixed) for c in strengths}
+    assert auc(scores, problem.is_mixed) == single[chosen] == max(single.values())
     assert len(set(single.values())) > 1
 
 
