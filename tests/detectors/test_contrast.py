@@ -13,6 +13,7 @@ from healthygan import evaluate, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.detectors import contrast as module
+from healthygan.detectors import pretrained
 from healthygan.detectors.contrast import Contrast, ContrastConfig, Task, contrast, fit_nnpu
 from healthygan.errors import InputError
 from healthygan.metrics import auc
@@ -192,18 +193,38 @@ def test_shuffling_the_labels_of_the_mixed_set_changes_no_byte(trained, manifest
 
 
 def test_a_stopped_fit_goes_on_with_the_features_it_has(trained, manifest, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+    """Stopped in the mixed set's second batch of four: no image before it is looked at again."""
+    monkeypatch.setattr(pretrained, "SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr(pretrained, "BATCH", 4)
+    real, looked = Contrast._maps, []
 
-    monkeypatch.setattr(module, "contrast", stop)
+    def counted(self, x):
+        if len(looked) == 3 + 1:
+            raise KeyboardInterrupt
+        looked.append(len(x))
+        return real(self, x)
+
+    monkeypatch.setattr(Contrast, "_maps", counted)
     cohort = Cohort.from_manifest(manifest)
     with pytest.raises(KeyboardInterrupt):
         workflow.train(load_config("contrast", SETTINGS), cohort, tmp_path / "run")
     assert not Run(tmp_path / "run").candidates()
-    monkeypatch.undo()
-    monkeypatch.setattr(Contrast, "_pooled", stop)
+    kept = Run(tmp_path / "run").load_checkpoint()
+    assert (len(kept["healthy"]), len(kept["mixed"])) == (12, 4)
+    starts = []
+    monkeypatch.setattr(Contrast, "_maps", real)
+    pooled = Contrast._pooled
+    monkeypatch.setattr(
+        Contrast, "_pooled", lambda self, store, title, done: starts.append(done) or pooled(self, store, title, done)
+    )
     run = workflow.train(load_config("contrast", SETTINGS), cohort, tmp_path / "run")
-    assert run.model.read_bytes() == trained.model.read_bytes()
+    assert starts == [12, 4]
+    for name, weight in run_weights(trained).items():
+        torch.testing.assert_close(run_weights(run)[name], weight, rtol=1e-3, atol=1e-4)
+
+
+def run_weights(run):
+    return workflow.load(run, "cpu")[0].weights()
 
 
 def test_a_finished_run_is_not_learned_again(trained, manifest, monkeypatch):

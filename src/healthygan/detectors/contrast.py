@@ -7,6 +7,7 @@ the pile is needed for anything, the regularisation and the diseased share inclu
 
 import csv
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -88,8 +89,8 @@ class Contrast(PretrainedDetector):
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
         features = np.concatenate(
             [
-                resumable(training, "healthy", lambda: self._pooled(healthy, "healthy set: features")).numpy(),
-                resumable(training, "mixed", lambda: self._pooled(mixed, "mixed set: features")).numpy(),
+                resumable(training, "healthy", lambda done: self._pooled(healthy, "healthy set", done)).numpy(),
+                resumable(training, "mixed", lambda done: self._pooled(mixed, "mixed set", done)).numpy(),
             ]
         )
         groups = np.array([*healthy.frame_groups, *mixed.frame_groups])
@@ -132,13 +133,10 @@ class Contrast(PretrainedDetector):
         mirrored = self.backbone.features(x.flip(3), self.config.layers)
         return [(one + other.flip(3)) / 2 for one, other in zip(maps, mirrored, strict=True)]
 
-    def _pooled(self, store: ImageStore, title: str) -> Tensor:
-        """(frames, D): means over places of all layers' maps, side by side; on the CPU."""
-        parts = [
-            torch.cat([part.mean(dim=(2, 3)) for part in self._maps(x)], dim=1).cpu()
-            for x in batches(store, self.device, title)
-        ]
-        return torch.cat(parts)
+    def _pooled(self, store: ImageStore, title: str, done: int) -> Iterator[Tensor]:
+        """Means over places of all layers' maps, n x D a batch, on the CPU; the first ``done`` images left out."""
+        for x in batches(store, self.device, f"{title}: features", done=done):
+            yield torch.cat([part.mean(dim=(2, 3)) for part in self._maps(x)], dim=1).cpu()
 
     def _layer_scale(self) -> NDArray[np.float32]:
         """(D,): what gives each layer the same variance in all, however many channels it has."""
@@ -159,7 +157,7 @@ class Contrast(PretrainedDetector):
     def _usual(self, healthy: ImageStore) -> Tensor:
         """1 x 1 x h x w: mean evidence of healthy images at each place."""
         total, count = torch.zeros((), device=self.device), 0
-        for x in batches(healthy, self.device, "healthy set: evidence", MAP_IMAGES):
+        for x in batches(healthy, self.device, "healthy set: evidence", limit=MAP_IMAGES):
             total = total + self._evidence(self._maps(x)).sum(dim=0, keepdim=True)
             count += len(x)
         return total / count
@@ -168,7 +166,7 @@ class Contrast(PretrainedDetector):
         """Evidence beyond the usual that is shown as 1."""
         found = [
             (self._evidence(self._maps(x)) - usual).flatten().cpu().numpy()
-            for x in batches(mixed, self.device, "mixed set: evidence", MAP_IMAGES)
+            for x in batches(mixed, self.device, "mixed set: evidence", limit=MAP_IMAGES)
         ]
         top = float(np.percentile(np.concatenate(found), MAP_PERCENTILE))
         return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)

@@ -1,6 +1,7 @@
 """What the detectors on frozen pretrained features share: backbone, passes over the images, saving and loading."""
 
 import math
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from healthygan.training import Training
 
 BATCH = 32
 SMALLEST = 32
+SECONDS_BETWEEN_SAVES = 30.0
 ITERATION = 1
 """What the only candidate is called: nothing here goes by iterations."""
 PREFIX = "backbone."
@@ -104,33 +106,52 @@ class PretrainedDetector(Detector):
         return next(self.backbone.parameters()).device
 
 
-def batches(store: ImageStore, device: torch.device, title: str, limit: int | None = None) -> Iterator[Tensor]:
-    """A store's frames in order (``limit``: as many, evenly spread), N x C x H x W in [-1, 1], with progress."""
+def batches(
+    store: ImageStore, device: torch.device, title: str, *, limit: int | None = None, done: int = 0
+) -> Iterator[Tensor]:
+    """A store's frames in order, N x C x H x W in [-1, 1], with progress.
+
+    Args:
+        limit: only as many, evenly spread.
+        done: how many of the first to leave out.
+    """
     count = len(store) if limit is None else min(limit, len(store))
     chosen = np.linspace(0, len(store) - 1, count).astype(np.int64)
-    with progress(title, count) as advance:
-        for start in range(0, count, BATCH):
+    with progress(title, count, done) as advance:
+        for start in range(done, count, BATCH):
             part = chosen[start : start + BATCH]
             yield to_tensor(store.read(part)).to(device)
             advance(len(part))
 
 
-def resumable(training: Training, name: str, make: Callable[[], Tensor]) -> Tensor:
-    """A tensor that takes long to make, from the run's checkpoint where an earlier call made it.
+def resumable(training: Training, name: str, make: Callable[[int], Iterator[Tensor]]) -> Tensor:
+    """Rows that take long to make; the run's checkpoint keeps them as they come, and a second call goes on there.
+
+    Args:
+        name: of these rows in the checkpoint.
+        make: gives the rows behind the first so many, in parts.
 
     Raises:
         InputError: the checkpoint is damaged.
     """
     state = training.folder.load_checkpoint() or {}
-    if name not in state:
-        state[name] = make()
-        if training.fabric.is_global_zero:
-            training.folder.save_checkpoint(state)
-        training.fabric.barrier()
-    kept = state[name]
-    if not isinstance(kept, Tensor):
+    kept = state.get(name)
+    if kept is not None and not isinstance(kept, Tensor):
         raise InputError(f"{training.folder.checkpoint}: damaged; remove it and repeat the command")
-    return kept
+    rows = [] if kept is None else [kept]
+    saved = time.monotonic()
+
+    def save() -> None:
+        if training.fabric.is_global_zero:
+            training.folder.save_checkpoint(state | {name: torch.cat(rows)})
+
+    for part in make(0 if kept is None else len(kept)):
+        rows.append(part)
+        if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+            save()
+            saved = time.monotonic()
+    save()
+    return torch.cat(rows)
 
 
 def finest_maps(maps: Sequence[Tensor], mode: str) -> Tensor:
