@@ -35,7 +35,7 @@ from healthygan.training import Training
 
 Floats = NDArray[np.float64]
 
-STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
 """Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
 SMALLEST_VARIATION = 1e-6
 """Standard deviation, as a share of the mean, up to which a feature counts as constant."""
