@@ -134,6 +134,18 @@ class Discriminator(nn.Module):
         return torch.as_tensor(self.score(x))
 
 
+def check_depth(setting: str, blocks: int, size: int) -> None:
+    """Refuse a discriminator of more strided convolutions than an image of ``size`` can be halved.
+
+    Raises:
+        ValueError: names the setting and the remedy.
+    """
+    if 2**blocks > size:
+        raise ValueError(
+            f"detector.{setting}={blocks} halves an image of preprocessing.size={size} to nothing; take fewer blocks"
+        )
+
+
 def halvings(size: int, smallest: int = 4) -> int:
     """How often a square of ``size`` pixels is halved until ``smallest`` are left.
 

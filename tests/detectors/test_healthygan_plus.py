@@ -52,18 +52,18 @@ def test_the_first_translation_is_nearly_the_image_itself():
 
 def test_the_critic_learns_alone_in_the_warm_up():
     recipe = recipe_of(warm_up=1)
-    generator, critic = weights_of(recipe.generator), weights_of(recipe.critic)
+    generator, critic = weights_of(recipe.generator), weights_of(recipe.discriminator)
     recipe.step(1, batch_of())
     assert same(recipe.generator, generator)
-    assert not same(recipe.critic, critic)
+    assert not same(recipe.discriminator, critic)
     assert not recipe.can_score(1)
 
 
 def test_after_the_warm_up_both_networks_learn_and_the_average_follows():
     recipe = recipe_of(warm_up=0)
-    before = [weights_of(module) for module in (recipe.generator, recipe.critic, recipe.averaged)]
+    before = [weights_of(module) for module in (recipe.generator, recipe.discriminator, recipe.averaged)]
     recipe.step(1, batch_of())
-    for module, weights in zip((recipe.generator, recipe.critic, recipe.averaged), before, strict=True):
+    for module, weights in zip((recipe.generator, recipe.discriminator, recipe.averaged), before, strict=True):
         assert not same(module, weights)
     assert recipe.can_score(1)
 
@@ -71,7 +71,7 @@ def test_after_the_warm_up_both_networks_learn_and_the_average_follows():
 def test_the_warm_up_s_loss_is_that_of_a_classifier_of_the_two_sets():
     recipe, batch = recipe_of(warm_up=1, **PLAIN), batch_of()
     with torch.no_grad():
-        fake, real = (recipe.critic(x).mean(dim=(1, 2, 3)).double() for x in (batch.mixed, batch.healthy))
+        fake, real = (recipe.discriminator(x).mean(dim=(1, 2, 3)).double() for x in (batch.mixed, batch.healthy))
     expected = softplus(fake).mean() + softplus(-real).mean()
     found = recipe.step(1, batch)
     assert float(found["critic"]) == pytest.approx(float(expected), abs=1e-5)
@@ -88,8 +88,8 @@ def test_the_generator_step_leaves_no_gradient_in_the_critic():
     both = torch.cat([batch.mixed, batch.healthy])
     intermediate, mask = recipe.generator(both)
     recipe._generator_step(1, both, intermediate * mask + both * (1 - mask), mask)
-    assert all(weight.grad is None for weight in recipe.critic.parameters())
-    assert all(weight.requires_grad for weight in recipe.critic.parameters())
+    assert all(weight.grad is None for weight in recipe.discriminator.parameters())
+    assert all(weight.requires_grad for weight in recipe.discriminator.parameters())
 
 
 def test_the_change_of_either_half_is_reported_apart():

@@ -20,7 +20,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig
+from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig, difference_map
 from healthygan.networks import follow, frozen, halvings, initialise, widths
 from healthygan.training import Batch, Training, WatchedRecipe, descend
 
@@ -191,7 +191,7 @@ class ALAD(NetworkDetector):
     def predict(self, x: Tensor) -> Prediction:
         """Score x by ``config.score``."""
         again = reconstruct(self.networks, x)
-        difference = (x - again).abs().mean(dim=1, keepdim=True) / 2
+        difference = difference_map(x, again)
         return Prediction(SCORES[self.config.score](self.networks, x, again), difference, again)
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer, RMSprop
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig
+from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig, difference_map
 from healthygan.networks import frozen, initialise
 from healthygan.training import Batch, Training, WatchedRecipe, descend
 
@@ -123,7 +123,7 @@ class ALOCC(NetworkDetector):
         """Score = minus the logit of D(R(x)): the order of - D(R(x)), which in 32 bits would tie at 0 and 1."""
         self.networks.eval()
         refined = self.networks["refiner"](x)
-        difference = (x - refined).abs().mean(dim=1, keepdim=True) / 2
+        difference = difference_map(x, refined)
         return Prediction(-self.networks["discriminator"](refined).flatten(), difference, refined)
 
 

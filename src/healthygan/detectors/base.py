@@ -26,6 +26,11 @@ class Prediction:
     """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
 
 
+def difference_map(x: Tensor, healthy: Tensor) -> Tensor:
+    """|x - x'| / 2, channels averaged: N x 1 x H x W in [0, 1] of images N x C x H x W in [-1, 1]."""
+    return (x - healthy).abs().mean(dim=1, keepdim=True) / 2
+
+
 class DetectorConfig(BaseModel):
     """A detector's own settings; each kind narrows ``name`` to its own."""
 

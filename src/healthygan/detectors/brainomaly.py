@@ -15,8 +15,8 @@ from torch.optim import Adam, Optimizer
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
-from healthygan.networks import Discriminator, frozen, translation_layers
+from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
+from healthygan.networks import Discriminator, check_depth, frozen, translation_layers
 from healthygan.training import Batch, Recipe, Training, descend
 
 
@@ -39,11 +39,7 @@ class BrainomalyConfig(DetectorConfig):
 
     def check(self, size: int) -> None:
         """Refuse more halvings than the image has."""
-        if 2**self.discriminator_blocks > size:
-            raise ValueError(
-                f"detector.discriminator_blocks={self.discriminator_blocks} halves an image of "
-                f"preprocessing.size={size} to nothing; take fewer blocks"
-            )
+        check_depth("discriminator_blocks", self.discriminator_blocks, size)
 
 
 class Generator(nn.Module):
@@ -88,7 +84,7 @@ class Brainomaly(NetworkDetector):
     def predict(self, x: Tensor) -> Prediction:
         """Score x and show what was changed."""
         healthy = self.networks(x)
-        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
+        difference = difference_map(x, healthy)
         return Prediction(difference.mean(dim=(1, 2, 3)), difference, healthy)
 
 

@@ -19,7 +19,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
+from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
 from healthygan.networks import frozen, halvings
 from healthygan.training import Batch, Recipe, Training, TrainingConfig, descend
 
@@ -192,7 +192,7 @@ class FAnoGAN(NetworkDetector):
         self.networks.eval()
         again = self.networks.reconstruct(x)
         image, features = self.networks.residuals(x, again)
-        difference = (x - again).abs().mean(dim=1, keepdim=True) / 2
+        difference = difference_map(x, again)
         return Prediction(image + self.config.kappa * features, difference, again)
 
 

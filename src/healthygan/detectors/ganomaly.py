@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, instance_norm,
 from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
+from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
 from healthygan.networks import frozen, halvings, initialise
 from healthygan.training import Batch, Recipe, Training, descend
 
@@ -175,7 +175,7 @@ class GANomaly(NetworkDetector):
         """Score = mean of (z - z^)^2."""
         self.networks.eval()
         again, code, code_again = self.networks(x)
-        difference = (x - again).abs().mean(dim=1, keepdim=True) / 2
+        difference = difference_map(x, again)
         return Prediction(code_distance(code, code_again), difference, again)
 
 

@@ -14,7 +14,6 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 [2] Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020.
 """
 
-import copy
 from typing import ClassVar, Literal
 
 import torch
@@ -22,14 +21,12 @@ from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
-from torch.optim import Adam, Optimizer
 
 from healthygan import losses
-from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
-from healthygan.detectors.healthygan import TranslationScorer
-from healthygan.networks import Discriminator, Generator, Translation, follow, frozen
-from healthygan.training import Batch, Recipe, Training, TrainingConfig
+from healthygan.detectors.base import DetectorConfig
+from healthygan.detectors.translation import TranslationDetector, TranslationRecipe
+from healthygan.networks import Discriminator, Generator, Translation, check_depth, frozen
+from healthygan.training import Batch, TrainingConfig
 
 
 class HealthyGANPlusConfig(DetectorConfig):
@@ -53,11 +50,7 @@ class HealthyGANPlusConfig(DetectorConfig):
 
     def check(self, size: int) -> None:
         """Refuse more halvings than the image has."""
-        if 2**self.critic_blocks > size:
-            raise ValueError(
-                f"detector.critic_blocks={self.critic_blocks} halves an image of preprocessing.size={size} to nothing; "
-                "take fewer blocks"
-            )
+        check_depth("critic_blocks", self.critic_blocks, size)
 
     def check_training(self, training: TrainingConfig) -> None:
         """Refuse a training that ends before the generator begins to learn."""
@@ -96,7 +89,7 @@ class IdentityGenerator(Generator):
         return self.outputs(self.body(x) + self.bias)
 
 
-class HealthyGANPlus(NetworkDetector):
+class HealthyGANPlus(TranslationDetector):
     """The trained generator; scores by the mean of the difference map |x - x'| / 2."""
 
     name: ClassVar[str] = "healthygan+"
@@ -108,53 +101,16 @@ class HealthyGANPlus(NetworkDetector):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.networks = IdentityGenerator(channels, config.width, config.generator_blocks, config.mask_start)
-            self._critic = Discriminator(channels, config.critic_width, config.critic_blocks)
+            self._discriminator = Discriminator(channels, config.critic_width, config.critic_blocks)
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on B and A; the generator that remains is the averaged one where ``ema_decay`` is above 0."""
-        recipe = HealthyGANPlusRecipe(self.config, self.networks, self._critic, training.fabric)
-        training.run(recipe, healthy, mixed)
-        self.load_weights(recipe.weights())
-
-    @torch.no_grad()
-    def predict(self, x: Tensor) -> Prediction:
-        """Score = mean over pixels of the difference map |x - x'| / 2 (channels averaged)."""
-        return Prediction(*TranslationScorer(self.networks)(x))
-
-    def scorer(self) -> nn.Module:
-        """Score, difference map, x' and M of x."""
-        return TranslationScorer(self.networks)
+    def _recipe(self, fabric: Fabric) -> "HealthyGANPlusRecipe":
+        return HealthyGANPlusRecipe(self.config, self.networks, self._discriminator, fabric)
 
 
-class HealthyGANPlusRecipe(Recipe):
+class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
     """One iteration: a critic step and, after the warm-up, a generator step on the same images."""
 
-    def __init__(
-        self, config: HealthyGANPlusConfig, generator: nn.Module, critic: Discriminator, fabric: Fabric
-    ) -> None:
-        self.config = config
-        self.fabric = fabric
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
-        self.averaged.to(fabric.device)
-        self.generator, self.critic = generator, critic
-        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas, fused=True)
-        self.critic_optimiser = Adam(critic.parameters(), config.learning_rate, config.betas, fused=True)
-        # The wrapped networks average gradients over devices and pick the precision; the bare ones hold the weights.
-        self._generator, self._generator_optimiser = fabric.setup(generator, self.generator_optimiser)
-        self._critic, self._critic_optimiser = fabric.setup(critic, self.critic_optimiser)
-
-    def modules(self) -> dict[str, nn.Module]:
-        """All that a checkpoint keeps of the networks."""
-        networks: dict[str, nn.Module] = {"generator": self.generator, "critic": self.critic}
-        return networks | ({"averaged": self.averaged} if self.config.ema_decay else {})
-
-    def optimisers(self) -> dict[str, Optimizer]:
-        """Both Adams."""
-        return {"generator": self.generator_optimiser, "critic": self.critic_optimiser}
-
-    def weights(self) -> dict[str, Tensor]:
-        """The generator that scores."""
-        return (self.averaged if self.config.ema_decay else self.generator).state_dict()
+    critic_name: ClassVar[str] = "critic"
 
     def can_score(self, iteration: int) -> bool:
         """Only once the generator has begun to learn."""
@@ -178,20 +134,18 @@ class HealthyGANPlusRecipe(Recipe):
         found = {"critic": loss.detach()}
         if self.config.gradient_penalty and iteration % self.config.penalty_every == 0:
             # The bare critic in full precision: a norm's gradient does not bear bfloat16.
-            penalty = losses.squared_gradient(lambda x: _pooled(self.critic(x)), seen)
+            penalty = losses.squared_gradient(lambda x: _pooled(self.discriminator(x)), seen)
             # As often rarer, so much stronger: on average the same.
             loss = loss + self.config.gradient_penalty / 2 * self.config.penalty_every * penalty
             found["gradient_penalty"] = penalty.detach()
-        self._critic_optimiser.zero_grad()
-        self.fabric.backward(loss)
-        self._critic_optimiser.step()
+        self._learn_critic(loss)
         return found
 
     def _generator_step(self, iteration: int, x: Tensor, translated: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Make the mixed half of x pass for healthy with little change, and the healthy half with next to none."""
         count = len(x) // 2
-        with frozen(self.critic), self.fabric.autocast():
-            logits = _pooled(self.critic(self._augmented(translated[:count])))
+        with frozen(self.discriminator), self.fabric.autocast():
+            logits = _pooled(self.discriminator(self._augmented(translated[:count])))
         change = (translated - x).abs()
         parts = {
             "adversarial": softplus(-logits.float()).mean(),
@@ -203,11 +157,7 @@ class HealthyGANPlusRecipe(Recipe):
             + self.config.change_mixed * parts["change_mixed"]
             + self.config.change_healthy * parts["change_healthy"]
         )
-        self._generator_optimiser.zero_grad()
-        self.fabric.backward(total)
-        self._generator_optimiser.step()
-        if self.config.ema_decay:
-            follow(self.averaged, self.generator, self.config.ema_decay, iteration - self.config.warm_up)
+        self._learn_generator(total, iteration - self.config.warm_up)
         return {name: part.detach() for name, part in parts.items()} | {"mask": mask[:count].detach().mean()}
 
     def _augmented(self, x: Tensor) -> Tensor:
@@ -216,14 +166,6 @@ class HealthyGANPlusRecipe(Recipe):
         down, across = torch.randint(2 * reach + 1, (2,)).tolist()
         padded = pad(x, (reach, reach, reach, reach), mode="replicate")
         return padded[..., down : down + x.shape[-2], across : across + x.shape[-1]]
-
-    @torch.no_grad()
-    def sample(self, x: Tensor) -> dict[str, Tensor]:
-        """The pictures of one row of a sample grid, N x C x H x W in [-1, 1] each."""
-        intermediate, mask = (self.averaged if self.config.ema_decay else self.generator)(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs() - 1
-        return {"x": x, "B_int": intermediate, "M": 2 * mask - 1, "x'": healthy, "|x - x'|": difference}
 
 
 def _pooled(scores: Tensor) -> Tensor:
