@@ -1,10 +1,10 @@
-"""Types and checks of score arrays, shared by every statistic.
+"""Types and checks of score arrays, shared by every statistic; and indices of many things, some at a time.
 
 Throughout, ``scores`` are (N,) finite floats, higher = more anomalous, and ``labels`` are (N,) booleans,
 True = diseased.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -70,3 +70,14 @@ def group_numbers(groups: Sequence[str], length: int) -> NDArray[np.int64]:
         raise ValueError(f"{len(groups)} patients for {length} scores; give one patient for each image")
     numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
     return np.array([numbers[group] for group in groups], dtype=np.int64)
+
+
+def evenly_spaced(count: int, wanted: int) -> NDArray[np.int64]:
+    """Indices of ``wanted`` of ``count`` things, the first and the last among them; of all where there are fewer."""
+    return np.linspace(0, count - 1, min(wanted, count)).astype(np.int64)
+
+
+def in_batches(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    """The indices below ``count``, ``size`` at a time; the last batch may be smaller."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))

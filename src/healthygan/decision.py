@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from healthygan import conformal, metrics
+from healthygan.arrays import evenly_spaced
 from healthygan.config import Config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.store import ImageStore
@@ -227,7 +228,7 @@ def _map_level(detector: Detector, store: ImageStore | None) -> float | None:
     """A high percentile of the difference over the pixels of some images; none without maps."""
     if store is None:
         return None
-    sample = np.linspace(0, len(store) - 1, min(MAP_SAMPLE, len(store))).astype(np.int64)
+    sample = evenly_spaced(len(store), MAP_SAMPLE)
     difference = predict(detector, store, sample).difference
     return None if difference is None else float(np.percentile(difference.numpy(), MAP_PERCENTILE))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan import conformal, localisation, metrics, prediction, report, trust, workflow
+from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls, told_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
@@ -190,10 +191,8 @@ def controls_of(
     own: Cohort, columns: Sequence[str], store: ImageStore, units: Units, labels: NDArray[np.bool_]
 ) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
-    parts = []
-    for start in range(0, len(store), QUANTUM):
-        pixels = store.read(np.arange(start, min(start + QUANTUM, len(store))))
-        parts.append(controls(pixels.astype(np.float32).mean(axis=1)))
+    batches = in_batches(len(store), QUANTUM)
+    parts = [controls(store.read(batch).astype(np.float32).mean(axis=1)) for batch in batches]
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
     shallow = {name: units.scores(value) for name, value in values.items()}
@@ -221,8 +220,7 @@ def _trust(
             warnings += trust.promise_warnings(judged, labels, decision.threshold, wanted, reference)
     warnings += trust.drift_warnings(judged, reference)
     if reference.familiar is not None:
-        starts = range(0, len(store), prediction.BATCH)
-        parts = (np.arange(start, min(start + prediction.BATCH, len(store))) for start in starts)
+        parts = in_batches(len(store), prediction.BATCH)
         descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in parts])
         warnings += trust.unlike_warnings(descriptors, [image.path.name for image in units.frames], reference)
     return warnings
@@ -230,7 +228,7 @@ def _trust(
 
 def _stability(detector: Detector, store: ImageStore) -> float | None:
     """How alike the maps of images and of their mirror images are; none without maps."""
-    chosen = np.linspace(0, len(store) - 1, min(FLIPPED, len(store))).astype(np.int64)
+    chosen = evenly_spaced(len(store), FLIPPED)
     x = to_tensor(store.read(chosen))
     maps, of_flipped = (prediction.predict_batch(detector, images).difference for images in (x, x.flip(3)))
     if maps is None or of_flipped is None:

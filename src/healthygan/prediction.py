@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from healthygan.arrays import in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, Prediction
@@ -45,8 +46,7 @@ def device_of(detector: Detector) -> torch.device:
 
 def predictions(detector: Detector, store: ImageStore, advance: Advance) -> Iterator[Prediction]:
     """A whole store, batch by batch."""
-    for start in range(0, len(store), BATCH):
-        indices = np.arange(start, min(start + BATCH, len(store)))
+    for indices in in_batches(len(store), BATCH):
         yield predict(detector, store, indices)
         advance(len(indices))
 

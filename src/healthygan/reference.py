@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from healthygan.arrays import evenly_spaced
 from healthygan.config import SelectionConfig
 from healthygan.data.cohort import CohortImage, Split
 from healthygan.data.preprocessing import to_tensor
@@ -111,7 +112,7 @@ def save_looks(run: Run, stores: Sequence[ImageStore]) -> None:
 
 
 def _described(store: ImageStore, wanted: int) -> NDArray[np.float64] | None:
-    chosen = np.linspace(0, len(store) - 1, min(wanted, len(store))).astype(np.int64)
+    chosen = evenly_spaced(len(store), wanted)
     if not len(chosen) or min(store.read(chosen[:1]).shape[2:]) < GRID:
         return None
     pieces = np.array_split(chosen, math.ceil(len(chosen) / 64))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from healthygan.arrays import in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, Prediction
@@ -190,8 +191,7 @@ def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criter
             f"FID needs two held-out images of either set, here are {len(mixed)} mixed and {len(healthy)} healthy; "
             "raise selection.choice_holdout or choose by another rule"
         )
-    starts = range(0, len(healthy), BATCH)
-    parts = (np.arange(start, min(start + BATCH, len(healthy))) for start in starts)
+    parts = in_batches(len(healthy), BATCH)
     real = np.concatenate([_features(backbone, to_tensor(healthy.read(part))) for part in parts])
 
     def measure(look: Look) -> float:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
@@ -359,8 +360,7 @@ class Training:
         """The recipe's figure, averaged over the held-out healthy images."""
         size = self.settings.batch_size
         found = []
-        for start in range(0, len(watched), size):
-            chosen = np.arange(start, min(start + size, len(watched)))
+        for chosen in in_batches(len(watched), size):
             found.append(recipe.figure(to_tensor(watched.read(chosen)).to(self.fabric.device)).double().cpu())
         return float(torch.cat(found).mean())
 
@@ -377,7 +377,7 @@ class Training:
 
     def _draw(self, recipe: Recipe, mixed: ImageStore, iteration: int, log: TrainingLog) -> None:
         if self.fabric.is_global_zero:
-            chosen = np.linspace(0, len(mixed) - 1, min(SAMPLES, len(mixed))).astype(np.int64)
+            chosen = evenly_spaced(len(mixed), SAMPLES)
             pictures = recipe.sample(to_tensor(mixed.read(chosen)).to(self.fabric.device))
             log.picture(iteration, sample_grid({name: _array(image) for name, image in pictures.items()}))
 
