@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import label
 from sklearn.metrics import f1_score, roc_auc_score
 
-from healthygan.localisation import aupro, best_dice, flip_stability, pixel_auroc, regions
+from healthygan.localisation import aupro, best_dice, flip_stability, localised, pixel_auroc, regions
 
 
 def maps_and_masks() -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +84,12 @@ def test_aupro_agrees_with_trying_every_threshold(limit: float) -> None:
             y = y0 + (y1 - y0) * (end - x0) / (x1 - x0)
             area += (end - x0) * (y0 + y) / 2
     assert aupro(differences, masks, limit) == pytest.approx(area / limit, abs=1e-9)
+
+
+def test_one_look_at_each_map_gives_all_three_measures() -> None:
+    differences, masks = blobs()
+    expected = {measure.__name__: measure(differences, masks) for measure in (pixel_auroc, best_dice, aupro)}
+    assert localised(iter(differences), iter(masks)) == expected
 
 
 def test_aupro_counts_a_small_lesion_as_much_as_a_large_one() -> None:

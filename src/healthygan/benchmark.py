@@ -30,7 +30,7 @@ from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
 from healthygan.data.store import ImageStore
 from healthygan.decision import Stores, check
 from healthygan.errors import InputError
-from healthygan.evaluation import controls_of, labels_of, lesion_of
+from healthygan.evaluation import controls_of, grey_of, labels_of, lesion_of
 from healthygan.files import write_text
 from healthygan.holdout import divide
 from healthygan.progress import Advance, progress
@@ -176,7 +176,7 @@ def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
 
 
 def _example(store: ImageStore, frames: Sequence[CohortImage], number: int, config: Config) -> Example:
-    image = store.read(np.array([number]))[0].mean(axis=0) / 32767.5 - 1
+    image = grey_of(store, np.array([number]))
     lesion = lesion_of(frames[number], config) if frames[number].mask else None
     return Example(frames[number].path.name, frames[number].label is Label.DISEASED, image, lesion)
 

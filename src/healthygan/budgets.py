@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from healthygan.config import Config, load_config, preset_names
+from healthygan.config import Config, load_config, preset_names, read_yaml
 from healthygan.detectors.registry import DETECTORS
 from healthygan.errors import InputError
 
@@ -85,18 +84,13 @@ def load_budget(source: str) -> Budget:
         InputError: no such budget or file, or it cannot be used.
     """
     if source in budget_names():
-        text = (files("healthygan") / "configs/budgets" / f"{source}.yaml").read_text(encoding="utf-8")
+        content = read_yaml(files("healthygan") / "configs/budgets" / f"{source}.yaml", source)
     elif source.endswith((".yaml", ".yml")):
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{source}: cannot be read as text ({error}); give a YAML file") from error
+        content = read_yaml(Path(source), source)
     else:
         raise InputError(f"--budget {source}: none of {', '.join(budget_names())}; or give a .yaml file of your own")
     try:
-        return Budget.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+        return Budget.model_validate(content)
     except ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"])) or "the file"

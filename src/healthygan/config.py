@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -136,6 +137,20 @@ def parse_config(content: Mapping[str, Any], origin: str) -> Config:
         raise InputError(f"{origin}: {_explain(error)}") from None
 
 
+def read_yaml(place: Path | Traversable, source: str | Path) -> Any:
+    """What a YAML file holds; ``source`` names it in errors.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read as text ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+
+
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     if isinstance(source, str) and path.suffix not in (".yaml", ".yml"):
@@ -144,16 +159,9 @@ def _read(source: str | Path) -> dict[str, Any]:
                 f"--preset {source}: no such preset{_nearest(source, preset_names())}; "
                 f"choose one of {', '.join(preset_names())} or give a .yaml file"
             )
-        text = (files("healthygan") / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
+        content = read_yaml(files("healthygan") / "configs" / f"{source}.yaml", source)
     else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+        content = read_yaml(path, source)
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -15,7 +15,7 @@ from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls, told_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
-from healthygan.data.preprocessing import to_tensor
+from healthygan.data.preprocessing import WHITE, to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.drift import describe
@@ -130,12 +130,12 @@ def _evaluation(
 
 
 def _look(
-    run: Run, detector: Detector, store: ImageStore, cut: float | None
+    run: Run, detector: Detector, store: ImageStore, cut: float | None, title: str = "test set"
 ) -> tuple[NDArray[np.float64], list[list[localisation.Region]] | None]:
     """(frames,) scores, and each frame's regions if there is a cut."""
     scores: list[NDArray[np.float64]] = []
     regions: list[list[localisation.Region]] = []
-    with progress("test set: scoring", len(store)) as advance:
+    with progress(f"{title}: scoring", len(store)) as advance:
         for found in prediction.predictions(detector, store, advance):
             if not found.score.isfinite().all():
                 raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
@@ -158,9 +158,7 @@ def _compare(
     other = ImageStore.build([image.path for image in test], config.preprocessing, title="test set")
     if not (np.array_equal(other.owner, store.owner) and np.array_equal(other.frame, store.frame)):
         raise InputError(f"{against.path}: cannot read the very same test images as this run; compare with another")
-    theirs = prediction.scores(detector, other, against.path.resolve().name)
-    if not np.isfinite(theirs).all():
-        raise InputError(f"{against.model}: gives scores that are not finite; copy the run again or train anew")
+    theirs, _ = _look(against, detector, other, None, against.path.resolve().name)
     patients = Units(units.frames, units.selection.model_copy(update={"unit": "patient"}))
     try:
         return delong(patients.scores(found), patients.scores(theirs), patients.diseased())
@@ -250,11 +248,13 @@ def _localisation(
             assert difference is not None
             yield difference[0, 0].numpy()
 
-    def truth() -> Iterator[NDArray[np.bool_]]:
-        return (lesion_of(frames[number], config) for number in chosen)
+    return localisation.localised(maps(), (lesion_of(frames[number], config) for number in chosen))
 
-    measures = (localisation.pixel_auroc, localisation.best_dice, localisation.aupro)
-    return {measure.__name__: measure(maps(), truth()) for measure in measures}
+
+def grey_of(store: ImageStore, frame: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The one frame of index ``frame``, (1,), as H x W in [-1, 1]; channels averaged."""
+    grey: NDArray[np.float64] = store.read(frame)[0].mean(axis=0) / (WHITE / 2) - 1
+    return grey
 
 
 def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
@@ -285,7 +285,6 @@ def _cases(
     def case(number: int) -> report.Case:
         image, frame = units.frames[highest[number]], highest[number : number + 1]
         seen = prediction.predict(detector, store, frame)
-        x = store.read(frame)[0].mean(axis=0) / 32767.5 - 1
         name = image.path.name
         return report.Case(
             name=f"{image.patient_id}: {name}" if units.by_patient and image.patient_id else name,
@@ -293,7 +292,7 @@ def _cases(
             rank=int(ranks[number]),
             label=known[number],
             source=image.source,
-            original=x,
+            original=grey_of(store, frame),
             translated=None if seen.translated is None else seen.translated[0].mean(dim=0).numpy(),
             mask=None if seen.mask is None else seen.mask[0, 0].numpy(),
             difference=None if seen.difference is None else seen.difference[0, 0].numpy(),

@@ -18,6 +18,8 @@ from healthygan.arrays import Booleans, Floats
 Weigh: TypeAlias = Callable[[Booleans], NDArray[np.float64]]
 
 LEVELS = 65536
+LIMIT = 0.3
+"""Share of normal pixels called lesion up to which overlap is integrated, as in MVTec AD."""
 TOUCHING = np.ones((3, 3))
 """Pixels that touch at a corner belong together, as in MVTec AD's regions."""
 
@@ -50,12 +52,8 @@ def pixel_auroc(differences: Iterable[Floats], masks: Iterable[Booleans]) -> flo
     Raises:
         ValueError: numbers or shapes differ, or a map leaves [0, 1].
     """
-    lesion, normal = _counts(differences, masks, _each_pixel)
-    pairs = lesion.sum() * normal.sum()
-    if pairs == 0:
-        return math.nan
-    below = np.cumsum(normal) - normal
-    return float((lesion * (below + normal / 2)).sum() / pairs)
+    (lesion,), normal = _counts(differences, masks, _each_pixel)
+    return _auroc(lesion, normal)
 
 
 def best_dice(differences: Iterable[Floats], masks: Iterable[Booleans]) -> float:
@@ -64,15 +62,11 @@ def best_dice(differences: Iterable[Floats], masks: Iterable[Booleans]) -> float
     The threshold is chosen on the test masks, so this is an upper bound rather than a forecast. Arguments and
     errors as ``pixel_auroc``; nan if no pixel is lesion.
     """
-    lesion, normal = _counts(differences, masks, _each_pixel)
-    if lesion.sum() == 0:
-        return math.nan
-    hits = np.cumsum(lesion[::-1])
-    called = hits + np.cumsum(normal[::-1])
-    return float((2 * hits / (called + lesion.sum())).max())
+    (lesion,), normal = _counts(differences, masks, _each_pixel)
+    return _dice(lesion, normal)
 
 
-def aupro(differences: Iterable[Floats], masks: Iterable[Booleans], limit: float = 0.3) -> float:
+def aupro(differences: Iterable[Floats], masks: Iterable[Booleans], limit: float = LIMIT) -> float:
     """Area under the per-region overlap (Bergmann et al., CVPR 2020), from 0 to 1.
 
     At each threshold the overlap is the share of a lesion region that is found, averaged over all connected
@@ -87,14 +81,18 @@ def aupro(differences: Iterable[Floats], masks: Iterable[Booleans], limit: float
     """
     if not 0 < limit <= 1:
         raise ValueError(f"limit {limit} must lie in (0, 1], for instance 0.3")
-    lesion, normal = _counts(differences, masks, _each_region)
-    if lesion.sum() == 0 or normal.sum() == 0:
-        return math.nan
-    overlap = np.concatenate([[0], np.cumsum(lesion[::-1])]) / lesion.sum()
-    false = np.concatenate([[0], np.cumsum(normal[::-1])]) / normal.sum()
-    last = int(np.searchsorted(false, limit, side="right"))
-    ends = np.append(false[:last], limit), np.append(overlap[:last], np.interp(limit, false, overlap))
-    return float(np.trapezoid(ends[1], ends[0]) / limit)
+    (lesion,), normal = _counts(differences, masks, _each_region)
+    return _overlap_area(lesion, normal, limit)
+
+
+def localised(differences: Iterable[Floats], masks: Iterable[Booleans]) -> dict[str, float]:
+    """``pixel_auroc``, ``best_dice`` and ``aupro`` by name, from one look at each map and mask; errors as theirs."""
+    (pixels, parts), normal = _counts(differences, masks, _each_pixel, _each_region)
+    return {
+        "pixel_auroc": _auroc(pixels, normal),
+        "best_dice": _dice(pixels, normal),
+        "aupro": _overlap_area(parts, normal, LIMIT),
+    }
 
 
 def regions(difference: Floats, cut: float) -> list[Region]:
@@ -150,6 +148,32 @@ def _correlation(one: Floats, other: Floats) -> float:
     return float((first * second).sum() / size) if size > 0 else 0.0
 
 
+def _auroc(lesion: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    pairs = lesion.sum() * normal.sum()
+    if pairs == 0:
+        return math.nan
+    below = np.cumsum(normal) - normal
+    return float((lesion * (below + normal / 2)).sum() / pairs)
+
+
+def _dice(lesion: NDArray[np.float64], normal: NDArray[np.float64]) -> float:
+    if lesion.sum() == 0:
+        return math.nan
+    hits = np.cumsum(lesion[::-1])
+    called = hits + np.cumsum(normal[::-1])
+    return float((2 * hits / (called + lesion.sum())).max())
+
+
+def _overlap_area(lesion: NDArray[np.float64], normal: NDArray[np.float64], limit: float) -> float:
+    if lesion.sum() == 0 or normal.sum() == 0:
+        return math.nan
+    overlap = np.concatenate([[0], np.cumsum(lesion[::-1])]) / lesion.sum()
+    false = np.concatenate([[0], np.cumsum(normal[::-1])]) / normal.sum()
+    last = int(np.searchsorted(false, limit, side="right"))
+    ends = np.append(false[:last], limit), np.append(overlap[:last], np.interp(limit, false, overlap))
+    return float(np.trapezoid(ends[1], ends[0]) / limit)
+
+
 def _each_pixel(mask: Booleans) -> NDArray[np.float64]:
     """(lesion pixels,): every pixel counts once."""
     return np.ones(int(mask.sum()))
@@ -164,10 +188,12 @@ def _each_region(mask: Booleans) -> NDArray[np.float64]:
 
 
 def _counts(
-    differences: Iterable[Floats], masks: Iterable[Booleans], weigh: Weigh
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight of lesion pixels and number of others at each of the 65,536 levels (float64: exact to 2**53)."""
-    lesion, normal = np.zeros(LEVELS), np.zeros(LEVELS)
+    differences: Iterable[Floats], masks: Iterable[Booleans], *weights: Weigh
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Weight of lesion pixels, for each way to weigh them, and number of others at each of the 65,536 levels (float64:
+    exact to 2**53).
+    """
+    lesion, normal = [np.zeros(LEVELS) for _ in weights], np.zeros(LEVELS)
     for difference, mask in zip(differences, masks, strict=True):
         if mask.dtype != np.bool_ or mask.shape != difference.shape:
             raise ValueError(
@@ -177,6 +203,7 @@ def _counts(
         if not ((difference >= 0) & (difference <= 1)).all():
             raise ValueError("a difference map leaves [0, 1]; give |x - x'| / 2")
         level = np.rint(difference.astype(np.float64) * (LEVELS - 1)).astype(np.int64)
-        lesion += np.bincount(level[mask], weigh(mask), minlength=LEVELS)
+        for total, weigh in zip(lesion, weights, strict=True):
+            total += np.bincount(level[mask], weigh(mask), minlength=LEVELS)
         normal += np.bincount(level[~mask], minlength=LEVELS)
     return lesion, normal
