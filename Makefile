@@ -1,12 +1,15 @@
-# `make demo` and `make test` install what they need into .venv first; a second call installs nothing.
+# `make demo`, `make benchmark` and `make test` install what they need into .venv first; a second call installs nothing.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test lint clean
+.PHONY: demo benchmark test lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/healthygan demo
+
+benchmark: $(INSTALLED)
+	$(BIN)/python benchmarks/phantoms.py runs/benchmark
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov=healthygan --cov-report=term:skip-covered --cov-fail-under=90

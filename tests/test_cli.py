@@ -1,11 +1,13 @@
 """The command line from end to end, in process, on a tiny cohort given as folders."""
 
 import csv
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
 
-from healthygan import __version__, workflow
+from healthygan import __version__, benchmark, workflow
 from healthygan.cli import VERBS, main
 from healthygan.data.cohort import Cohort, Split
 from healthygan.run import Run
@@ -123,4 +125,56 @@ def test_an_interrupted_scoring_exits_with_1(
     run, cohort = finished_run
     image = str(cohort.paths(Split.TEST)[0])
     assert main(["score", str(run.path), image, "-o", str(tmp_path / "out")]) == 1
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_benchmark_writes_tables_and_pictures_and_names_what_failed(
+    manifest: Path,
+    tmp_path: Path,
+    set_options: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(benchmark, "_context", lambda: get_context("fork"))
+    budget = tmp_path / "budget.yaml"
+    budget.write_text(
+        "base: small\nset: [selection.rule=last]\nmethods: {one: {preset: small}, two: {preset: small}}\n"
+    )
+    command = ["benchmark", str(manifest), "--detectors", "one,two", "--seeds", "1", "--budget", str(budget)]
+    command += [
+        *set_options,
+        "--set",
+        "two:detector.learning_rate=1.0e+30",
+        "--paper",
+        "covidx",
+        "-o",
+        str(tmp_path / "out"),
+    ]
+    assert main(command) == 2
+    shown = capsys.readouterr()
+    assert "AUC" in shown.out and "stopped being finite" in " ".join(shown.out.split())
+    assert "1 trainings failed" in shown.err and "tries the failed ones again" in shown.err
+    for name in ("table.md", "table.tex", "table.csv", "runs.csv", "roc.png", "maps.png"):
+        assert (tmp_path / "out" / name).stat().st_size > 100, name
+
+
+def test_a_papers_budget_needs_a_papers_cohort(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", str(manifest), "--budget", "paper", "-o", str(tmp_path / "out")]) == 2
+    assert "--budget covidx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stopped_benchmark_exits_with_1(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise Stopped("stopped; the same command goes on from here")
+
+    monkeypatch.setattr(benchmark, "benchmark", stopped)
+    with pytest.raises(SystemExit) as raised:
+        main(["benchmark", str(manifest), "--detectors", "healthygan", "-o", str(tmp_path / "out")])
+    assert raised.value.code == 1
     assert "the same command goes on" in capsys.readouterr().err

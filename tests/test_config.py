@@ -24,6 +24,30 @@ def test_the_paper_s_presets_hold_the_paper_s_values():
         assert (detector.width, detector.generator_blocks, detector.discriminator_blocks) == (64, 6, 6)
 
 
+@pytest.mark.parametrize(
+    ("name", "iterations", "batch", "detector"),
+    [
+        (
+            "alad",
+            100 * (60_000 * 8 // 10 * 3 // 4 // 10 // 32),
+            32,
+            {"latent": 100, "learning_rate": 2e-4, "score": "fm"},
+        ),
+        ("alocc", 40 * (6_179 // 128), 128, {"reconstruction": 0.4, "learning_rate": 2e-3, "refiner_steps": 2}),
+        ("fanogan", 7 * 1_000_000 // 64 + 50_000, 64, {"latent": 128, "kappa": 1, "gradient_penalty": 10, "width": 64}),
+        ("ganomaly", 15 * (45_000 // 64), 64, {"latent": 100, "adversarial": 1, "contextual": 50, "encoder": 1}),
+        ("brainomaly", 400_000, 16, {"gradient_penalty": 10, "identity": 1, "learning_rate": 1e-4, "output": "tanh"}),
+        ("ddad", 250 * ((3_851 + 4_000) // 64), 64, {"members": 3, "latent": 16, "learning_rate": 5e-4}),
+    ],
+)
+def test_the_rivals_presets_hold_their_authors_values(name, iterations, batch, detector):
+    config = load_config(name)
+    assert config.detector.name == name
+    assert (config.preprocessing.size, config.preprocessing.channels) == (64, 1)
+    assert (config.training.iterations, config.training.batch_size) == (iterations, batch)
+    assert detector.items() <= config.detector.model_dump().items()
+
+
 def test_any_field_can_be_set():
     config = load_config("small", ["training.seed=7", "preprocessing.reader.slice_axis=coronal"])
     assert config.training.seed == 7
@@ -54,7 +78,8 @@ def test_saved_settings_are_read_back_the_same(tmp_path):
         ("training.seed.deep=1", "'seed'"),
         ("training=5", "training"),
         ("=1", "no name"),
-        ("detector.discriminator_blocks=7", "take fewer blocks"),
+        ("detector.critic_blocks=7", "take fewer blocks"),
+        ("training.iterations=300", "take more"),
         ("detector.widht=4", "'detector.widht'.*did you mean 'width'"),
         ("detector.width=0", "detector.width=0"),
         ("detector.name=healthygun", "detector.name='healthygun': no such detector.*did you mean 'healthygan'"),

@@ -1,9 +1,13 @@
 """Shallow statistics equal what hand arithmetic says, and a giveaway among them shows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from healthygan.controls import control_aucs, controls
+from healthygan.controls import control_aucs, controls, told_scores
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.metrics import auc
 
 ONE = np.array([[[0, 2, 4], [10, 20, 30]]], dtype=np.uint8)
 
@@ -64,3 +68,30 @@ def test_a_giveaway_counts_alike_in_both_directions_and_a_constant_not_at_all() 
 def test_one_class_alone_is_refused() -> None:
     with pytest.raises(ValueError):
         control_aucs({"constant": np.zeros(3)}, np.ones(3, bool))
+
+
+def test_a_column_is_learned_from_the_training_sets_and_judged_on_the_test_set() -> None:
+    def images(split: Split, label: Label | None, *scanners: str) -> list[CohortImage]:
+        return [CohortImage(Path("a.png"), split, label, more={"scanner": name} if name else {}) for name in scanners]
+
+    cohort = Cohort(
+        "c",
+        (
+            *images(Split.HEALTHY, Label.HEALTHY, "a", "a", "a", "b"),
+            *images(Split.MIXED, None, "a", "b", "b", "c"),
+            *images(Split.TEST, Label.HEALTHY, "a", "b"),
+            *images(Split.TEST, Label.DISEASED, "c", "b", "", "a"),
+        ),
+    )
+    test = cohort.split(Split.TEST)
+    labels = np.array([image.label is Label.DISEASED for image in test])
+    areas = {name: auc(values, labels) for name, values in told_scores(cohort, ["scanner"], test).items()}
+    # Shares: a 1/4, b 2/3, c 1, never seen 1/2. Of 8 pairs: c 2, b 1.5, empty 1, a 0.5.
+    # Rare in healthy: a 1/4, b 3/4, c and empty 1: c 2, b 1.5, empty 2, a 0.5. Not a: c, b, empty 1.5 each, a 0.5.
+    assert areas == pytest.approx(
+        {
+            "scanner alone": 5 / 8,
+            "scanner alone (rare in healthy)": 6 / 8,
+            "scanner alone (not a)": 5 / 8,
+        }
+    )

@@ -7,9 +7,10 @@ SMALL = (
     "detector.width=2",
     "detector.generator_blocks=1",
     "preprocessing.size=32",
+    "detector.warm_up=1",
     "training.iterations=4",
     "training.checkpoint_every=2",
-    "training.precision=32",
+    "training.batch_size=4",
     "training.device=cpu",
 )
 

@@ -3,18 +3,24 @@
 import csv
 import functools
 import json
+import math
 import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from healthygan import metrics
+from healthygan import conformal, metrics, workflow
+from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.errors import InputError
-from healthygan.evaluation import SOURCE_CONTROL, evaluate
+from healthygan.evaluation import evaluate
+from healthygan.intervals import delong
+from healthygan.reference import load_reference
 from healthygan.report import Evaluation
-from healthygan.run import Run
+from healthygan.run import Run, save_tensors
+from healthygan.workflow import train
 
 Finished = tuple[Run, Cohort]
 
@@ -87,10 +93,10 @@ def test_the_list_is_ranked_and_tells_what_is_known(evaluated: tuple[Evaluation,
 
 def test_controls_are_shallow_aucs_and_the_source(evaluated: tuple[Evaluation, Path]) -> None:
     controls = evaluated[0].controls
-    assert {SOURCE_CONTROL, "file size"} < set(controls)
+    assert {"source alone", "file size"} < set(controls)
     assert all(0 <= area <= 1 for area in controls.values())
     # Sources are spread alike over labels, so that they tell nothing.
-    assert controls[SOURCE_CONTROL] == pytest.approx(0.5, abs=0.01)
+    assert controls["source alone"] == pytest.approx(0.5, abs=0.01)
 
 
 def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], finished_run: Finished) -> None:
@@ -101,8 +107,83 @@ def test_file_size_is_judged_from_the_files(evaluated: tuple[Evaluation, Path], 
     assert evaluated[0].controls["file size"] == pytest.approx(max(area, 1 - area), abs=1e-9)
 
 
+def test_p_values_are_those_of_the_held_out_healthy_scores(
+    evaluated: tuple[Evaluation, Path], finished_run: Finished
+) -> None:
+    found, output = evaluated
+    held_out = load_reference(finished_run[0], load_config(finished_run[0].config).selection).threshold
+    expected = sorted(conformal.p_values(found.scores, held_out))
+    assert [float(row["p_value"]) for row in _rows(output)] == pytest.approx(expected, rel=1e-5)
+    assert found.held_out_healthy is not None and found.held_out_healthy.tolist() == held_out.tolist()
+
+
+def test_regions_are_parts_of_their_images_scores(evaluated: tuple[Evaluation, Path]) -> None:
+    _, output = evaluated
+    score_of = {row["path"]: float(row["score"]) for row in _rows(output)}
+    with (output / "regions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert rows and {row["path"] for row in rows} <= set(score_of)
+    shares = {path: sum(float(row["score"]) for row in rows if row["path"] == path) for path in score_of}
+    assert all(shares[path] <= score_of[path] + 2e-6 for path in score_of)
+    for row in rows:
+        assert 1 <= int(row["area"]) <= int(row["height"]) * int(row["width"]) <= 16 * 16
+
+
+def test_trust_is_measured(evaluated: tuple[Evaluation, Path]) -> None:
+    found = evaluated[0]
+    assert any("only 8 healthy images" in warning for warning in found.warnings)
+    assert not any("unlike anything seen" in warning for warning in found.warnings)
+    assert found.flip_stability is not None and -1 <= found.flip_stability <= 1
+    assert found.selection is not None and found.selection.chosen in (4, 8)
+
+
+@pytest.mark.usefixtures("quick")
+def test_strange_images_are_named(finished_run: Finished, cohort_factory, tmp_path: Path) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=6)
+    Image.new("L", (16, 16), 255).save(tmp_path / "cohort" / "test" / "healthy" / "test_healthy_03.png")
+    found = evaluate(finished_run[0], Cohort.from_manifest(path), tmp_path / "out", device="cpu")
+    (warning,) = (warning for warning in found.warnings if "unlike anything seen" in warning)
+    assert warning.startswith("1 of 16 images") and "test_healthy_03.png" in warning
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_without_held_out_scores_is_judged_without_p_values(finished_run: Finished, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished_run[0].path, run.path)
+    for path in (run.held_out, run.familiar, run.selection):
+        path.unlink()
+    found = evaluate(run, None, tmp_path / "out", device="cpu")
+    assert {row["p_value"] for row in _rows(tmp_path / "out")} == {""}
+    assert found.held_out_healthy is None and found.selection is None
+
+
+@pytest.mark.usefixtures("quick")
+def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_path: Path) -> None:
+    run, cohort = finished_run
+    other = Run(tmp_path / "other")
+    shutil.copytree(run.path, other.path)
+    detector = workflow.build(load_config(run.config))
+    save_tensors(other.model, {name: tensor.clone() for name, tensor in detector.weights().items()})
+    found, same = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
+    patients = [str(image.patient_id) for image in cohort.split(Split.TEST)]
+    ill = metrics.patient_scores(found.labels.astype(float), patients, "max")[1] > 0  # type: ignore[union-attr]
+    ours, theirs = (metrics.patient_scores(one.scores, patients)[1] for one in (found, same))
+    assert found.comparison == delong(ours, theirs, ill) and found.rival == "other" and len(ill) == 8
+    assert same.comparison is not None and math.isnan(same.comparison.p_value)
+    written = json.loads((tmp_path / run.path.name / "metrics.json").read_text(encoding="utf-8"))
+    assert written["rival"] == "other" and written["comparison"]["second"] == found.comparison.second
+    assert json.loads((tmp_path / "other" / "metrics.json").read_text())["comparison"]["p_value"] is None
+
+
+def test_a_pile_without_labels_is_compared_with_nothing(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
+    cohort = _changed(manifest, tmp_path / "unlabelled.csv", label="", mask="")
+    with pytest.raises(InputError, match="--against: needs a test set with labels"):
+        evaluate(finished_run[0], cohort, tmp_path / "out", against=finished_run[0], device="cpu")
+
+
 def test_masks_give_localisation(evaluated: tuple[Evaluation, Path]) -> None:
     found = evaluated[0]
+    assert found.aupro is not None and 0 <= found.aupro <= 1
     assert found.pixel_auroc is not None and 0 <= found.pixel_auroc <= 1
     assert found.best_dice is not None and 0 < found.best_dice <= 1
 
@@ -118,10 +199,28 @@ def test_an_unlabelled_test_set_gives_a_report_without_metrics(
 
 
 @pytest.mark.usefixtures("quick")
+def test_a_column_named_with_control_is_kept_by_the_run_and_reported(
+    cohort_factory, tiny_settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = cohort_factory(tmp_path / "cohort", seed=3)
+    lines = path.read_text().splitlines()
+    lines = [
+        f"{line},{'device' if not n else 'x' if ',healthy,healthy,' in line else 'y'}" for n, line in enumerate(lines)
+    ]
+    path.write_text("\n".join(lines))
+    cohort = Cohort.from_manifest(path)
+    run = train(load_config("small", tiny_settings), cohort, tmp_path / "run")
+    found = evaluate(run, None, tmp_path / "out", control=["device"], device="cpu")
+    assert {"device alone", "device alone (not x)", "source alone"} <= set(found.controls)
+    with pytest.raises(InputError, match=r"--control devise: .*nearest: 'device'"):
+        evaluate(run, None, tmp_path / "out", control=["devise"], device="cpu")
+
+
+@pytest.mark.usefixtures("quick")
 def test_without_sources_there_is_no_source_control(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
-    assert SOURCE_CONTROL not in found.controls and "file size" in found.controls
+    assert "source alone" not in found.controls and "file size" in found.controls
 
 
 def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:

@@ -11,14 +11,17 @@ from healthygan.figures import (
     DARK,
     LESION_COLOUR,
     LIGHT,
+    Tile,
     colour_scale,
     histogram_figure,
     outline,
     overlay,
     panels,
-    picture_row,
+    picture_grid,
     png,
+    roc_comparison,
     roc_figure,
+    selection_curve,
     training_curve,
 )
 from healthygan.metrics import rates_at
@@ -109,13 +112,6 @@ def test_panels_outline_a_lesion_on_the_image_and_the_difference_alone() -> None
     assert marked == ["image", "difference |x - x'| / 2"]
 
 
-def test_picture_row_places_panels_side_by_side_with_gaps() -> None:
-    black, grey = np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 3), 90, np.uint8)
-    row = picture_row({"a": black, "b": grey}, gap=3)
-    assert row.shape == (4, 13, 3)
-    assert row[0, :, 0].tolist() == [0] * 5 + [255] * 3 + [90] * 5
-
-
 def test_png_keeps_every_pixel_and_stores_grey_as_grey() -> None:
     colour = RANDOM.integers(0, 255, (6, 7, 3), dtype=np.uint8)
     grey = np.repeat(colour[..., :1], 3, axis=-1)
@@ -157,6 +153,38 @@ def test_roc_figure_shows_the_curve_and_its_points() -> None:
     assert counts[1] > 50
 
 
+def test_roc_comparison_draws_each_curve_in_a_colour_or_line_of_its_own() -> None:
+    rates = np.linspace(0, 1, 5)
+    plain, two = roc_comparison({}), roc_comparison({"a": (rates, rates**0.5), "b": (rates, rates**0.2)})
+    colours = [np.array(colour) for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00))]
+    found = [
+        [int((np.asarray(opened(c).convert("RGB")) == colour).all(-1).sum()) for colour in colours]
+        for c in (plain, two)
+    ]
+    assert found[0] == [0, 0]
+    assert min(found[1]) > 100
+    eight = {str(number): (rates, rates) for number in range(8)}
+    assert roc_comparison(eight) != roc_comparison({**eight, "7": (rates, rates**2)})
+
+
+def test_picture_grid_shows_every_tile_and_words_where_there_is_no_picture() -> None:
+    red, blue = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 255, 255
+    grid = picture_grid(["a", "b $x"], {"one": [Tile(red, "rank 1"), Tile(blue, "")]}, "note")
+    worded = picture_grid(["a", "b $x"], {"one": [Tile(red, "rank 1"), Tile(None, "score 3")]}, "note")
+
+    def count(content: bytes, colour: tuple[int, int, int]) -> int:
+        return int((np.asarray(opened(content).convert("RGB")) == colour).all(-1).sum())
+
+    assert count(grid, (255, 0, 0)) > 1000 and count(grid, (0, 0, 255)) > 1000
+    assert count(worded, (255, 0, 0)) > 1000 and count(worded, (0, 0, 255)) == 0
+
+
+def test_picture_grid_refuses_a_row_of_another_length() -> None:
+    with pytest.raises(ValueError, match=r"\['one'\]: give 2 tiles a row"):
+        picture_grid(["a", "b"], {"one": [Tile(None, "")]}, "note")
+
+
 def test_histogram_draws_finite_thresholds_only() -> None:
     without = histogram_figure(unlabelled=SCORES, thresholds={})
     infinite = histogram_figure(unlabelled=SCORES, thresholds={"honest": math.inf})
@@ -179,3 +207,18 @@ def test_training_curve_grows_with_the_number_of_series_and_survives_gaps_and_od
 def test_training_curve_refuses_series_of_another_length(series: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match="as long as the 2 iterations"):
         training_curve([1, 2], series)
+
+
+def test_selection_curve_marks_the_model_and_each_figures_own_best() -> None:
+    curves = {"AUCp": {2: 0.5, 4: 0.8, 6: 0.7}, "FID (x)": {2: 9.0, 4: 5.0, 6: 6.0}}
+    drawn = [
+        selection_curve(curves, best, chosen)
+        for best, chosen in (
+            ({"AUCp": 4, "FID (x)": 4}, 4),
+            ({"AUCp": 4, "FID (x)": 4}, 6),
+            ({"AUCp": 4, "FID (x)": 6}, 4),
+        )
+    ]
+    assert len(set(drawn)) == 3
+    one = opened(selection_curve({"AUCp": curves["AUCp"]}, {"AUCp": 4}, 4))
+    assert opened(drawn[0]).height > 1.5 * one.height

@@ -10,10 +10,11 @@ from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
 from healthygan import inspection as inspection_module
+from healthygan.controls import share_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.errors import InputError
-from healthygan.inspection import TRAINING_SETS, Inspection, inspect_cohort, source_scores
+from healthygan.inspection import TRAINING_SETS, Inspection, inspect_cohort
 
 HEALTHY, MIXED, VALIDATION, TEST = Split
 WELL, ILL = Label.HEALTHY, Label.DISEASED
@@ -52,7 +53,7 @@ def cohort(*parts: list[CohortImage]) -> Cohort:
 
 
 def aucs(inspection: Inspection, groups: str) -> dict[str, float]:
-    return {shortcut.feature: shortcut.auc for shortcut in inspection.shortcuts if shortcut.groups == groups}
+    return {shortcut.name: shortcut.auc for shortcut in inspection.shortcuts if shortcut.groups == groups}
 
 
 def warning_about(inspection: Inspection, beginning: str) -> str:
@@ -155,7 +156,7 @@ def test_split_without_any_readable_file_can_be_shown(tmp_path: Path) -> None:
 
 
 def test_source_score_compares_its_share_in_both_training_sets() -> None:
-    scores = source_scores(healthy=["a", "a", "a", "b"], mixed=["a", "b", "c", "c", "c", "c", "c", "c"])
+    scores = share_scores(healthy=["a", "a", "a", "b"], mixed=["a", "b", "c", "c", "c", "c", "c", "c"])
 
     # a: 1/8 in mixed, 3/4 in healthy; b: 1/8 and 1/4; c: in mixed only.
     assert scores == pytest.approx({"a": 1 / 7, "b": 1 / 3, "c": 1.0})
@@ -180,8 +181,27 @@ def test_auc_of_the_source_on_test_is_learned_from_the_training_sets_alone(tmp_p
     assert aucs(inspected, "test labels")["source"] == pytest.approx(7 / 9)
     # Of the 16 pairs of the training sets, 9 are won and 3 + 3 are ties.
     assert aucs(inspected, TRAINING_SETS)["source"] == pytest.approx(12 / 16)
+    # By rarity in the healthy set "new" wins all 3; asked only whether it is "north", it ties with "south".
+    assert aucs(inspected, "test labels")["source (rare in healthy)"] == pytest.approx(8 / 9)
+    assert aucs(inspected, "test labels")["source (not north)"] == pytest.approx(7.5 / 9)
     warning = warning_about(inspected, "source alone")
-    assert f"{TRAINING_SETS} AUC 0.75 (4 and 4 images), test labels AUC 0.78 (3 and 3 images)" in warning
+    best = 'test labels AUC 0.89 by "rare in healthy" (3 and 3 images)'
+    assert f"{TRAINING_SETS} AUC 0.75 (4 and 4 images), {best}" in warning
+
+
+def test_a_column_named_with_control_is_looked_at_too(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+
+    def of(split: Split, device: str) -> list[CohortImage]:
+        return [CohortImage(path, split, None, "p", more={"device": device})]
+
+    study = cohort(of(HEALTHY, "old"), of(MIXED, "new"))
+    assert "device" not in aucs(inspect_cohort(study), TRAINING_SETS)
+    inspected = inspect_cohort(study, control=["device"])
+    assert aucs(inspected, TRAINING_SETS)["device"] == 1
+    assert "device (not old)" in printed(inspected)
+    with pytest.raises(InputError, match=r"--control colour: .*its columns are device, source"):
+        inspect_cohort(study, control=["colour"])
 
 
 def test_source_is_not_measured_where_none_is_given(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_fewer_patients_make_a_wider_interval():
 
 @pytest.mark.parametrize("scores", [[1.0], [1.0, np.nan], [[1.0, 2.0]]])
 def test_scores_that_say_nothing_are_refused(scores):
-    with pytest.raises(ValueError, match="two finite scores"):
+    with pytest.raises(ValueError, match=r"two scores or more|not finite|shape"):
         fit_mixture(np.array(scores), np.arange(5.0))
 
 

@@ -21,9 +21,11 @@ from healthygan.report import (
     TrainingSeries,
     choose_cases,
     evaluation_table,
+    selection_table,
     to_json,
     write_report,
 )
+from healthygan.selection import Curve, Selection
 
 VOID = {"meta", "img", "source", "br", "hr", "link", "input"}
 ATTACK = "<script>alert('x')</script>\"&.png"
@@ -229,10 +231,11 @@ def test_cautions_follow_from_the_numbers(labelled: Evaluation) -> None:
     assert labelled.performance is not None
     chance = replace(labelled.performance, auc=0.55, auc_interval=labelled.performance.auc_interval._replace(low=0.45))
     doubtful = replace(labelled, warnings=(), performance=chance, honest_threshold=math.inf).cautions
-    assert len(doubtful) == 3
+    assert len(doubtful) == 4
     assert "not shown to beat chance" in doubtful[0]
     assert "“mean intensity”" in doubtful[1]
-    assert "Too few held-out healthy images" in doubtful[2]
+    assert "Within the interval" in doubtful[2] and doubtful[2].endswith(": “file size”.")
+    assert "Too few held-out healthy images" in doubtful[3]
 
 
 def test_an_infinite_threshold_shows_as_none(tmp_path: Path, labelled: Evaluation) -> None:
@@ -300,3 +303,42 @@ def test_terminal_table_of_a_pile_counts_what_is_above_the_threshold(pile: Evalu
     text = printed(pile)
     # 30 scores from 0 to 1: those at 27/29 and above reach 0.9.
     assert re.search(r"above the threshold\s+│\s+3 ", text)
+
+
+def selection(measured: bool) -> Selection:
+    curves = (
+        Curve(rule="aucp", name="AUCp", values={1: 0.6, 2: 0.8, 3: 0.7}),
+        Curve(rule="fid", name="FID (x)", lower_is_better=True, values={1: 9.0, 2: 5.0, 3: 4.0}, remark="rough: few"),
+    )
+    areas = {1: 0.7, 2: 0.95, 3: 0.9} if measured else None
+    return Selection(chosen=2, rule="highest AUCp", last=3, curves=curves, test_auc=areas)
+
+
+def test_the_choice_of_the_checkpoint_is_told_with_what_it_cost(tmp_path: Path, labelled: Evaluation) -> None:
+    told = replace(labelled, selection=selection(measured=True))
+    page, content = written(tmp_path, told)
+    assert "Choice of the checkpoint" in page.text and "Chosen by: highest AUCp." in page.text
+    assert "FID (x): rough: few." in page.text
+    for cells in (
+        ("aucp", "2", "AUCp 0.8", "0.950", "+0.000", "+0.050"),
+        ("fid", "3", "FID (x) 4", "0.900", "-0.050", "+0.000"),
+        ("last", "3", "", "0.900", "-0.050", "+0.000"),
+        ("oracle", "2", "no rule: it sees the test labels", "0.950", "+0.000", "+0.050"),
+    ):
+        assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in content
+    rows = to_json(told)["selection"]
+    assert isinstance(rows, list) and rows[0]["rule"] == "aucp" and rows[0]["from_last"] == pytest.approx(0.05)
+
+
+def test_without_test_labels_the_choice_tells_no_auc() -> None:
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(selection_table(selection(measured=False)))
+    shown = console.export_text()
+    assert "FID (x) 4" in shown and "test AUC" not in shown and "oracle" not in shown
+
+
+def test_localisation_and_stability_are_told_where_they_are_known(labelled: Evaluation, pile: Evaluation) -> None:
+    shown = printed(replace(labelled, aupro=0.4321, flip_stability=0.8765))
+    assert "AUPRO" in shown and "0.432" in shown and "0.876" in shown
+    assert "AUPRO" not in printed(labelled) and "flips" not in printed(labelled)
+    assert "0.876" in printed(replace(pile, flip_stability=0.8765))

@@ -189,21 +189,22 @@ def test_an_interrupted_call_goes_on_where_it_was(
     score(run, [pile], tmp_path / "whole", overlays=False, device="cpu")
     real, seen = scoring._score, []
 
-    def counted(detector, path, *rest):  # type: ignore[no-untyped-def]
-        if interrupt and len(seen) == 7:
+    def counted(pool, detector, frames, options):  # type: ignore[no-untyped-def]
+        if interrupt and len(seen) >= 8:
             raise KeyboardInterrupt
-        seen.append(path)
-        return real(detector, path, *rest)
+        seen.extend(frame.path for frame in frames)
+        return real(pool, detector, frames, options)
 
     monkeypatch.setattr(scoring, "_score", counted)
+    monkeypatch.setattr(scoring, "batch_size", lambda *_: 2)
     interrupt = True
     with pytest.raises(KeyboardInterrupt):
         score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
     assert not (tmp_path / "out" / "scores.csv").exists()
     interrupt = False
     score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
-    # The last file before the interruption may have been half done: it alone is scored twice.
-    assert len(seen) == 16 + 1 and len(set(seen)) == 16
+    # Twice: the batch whose maps may not have been written, and the last file before it, which may be half done.
+    assert len(seen) == 16 + 2 + 1 and len(set(seen)) == 16
     assert (tmp_path / "out" / "scores.csv").read_bytes() == (tmp_path / "whole" / "scores.csv").read_bytes()
     assert not (tmp_path / "out" / "scores.partial.csv").exists()
 
@@ -213,12 +214,13 @@ def test_a_torn_last_line_is_scored_again(
 ) -> None:
     run, _ = finished_run
     score(run, [pile], tmp_path / "whole", overlays=False, device="cpu")
+    monkeypatch.setattr(scoring, "batch_size", lambda *_: 1)
     real, count = scoring._score, 0
 
     def torn(*parts):  # type: ignore[no-untyped-def]
         nonlocal count
         count += 1
-        if count == 5:
+        if count == 6:
             raise KeyboardInterrupt
         return real(*parts)
 
@@ -237,6 +239,64 @@ def test_a_torn_last_line_is_scored_again(
         partial.write_bytes(content)
 
 
+def test_batches_go_across_files_and_keep_their_order(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tifffile
+
+    frames = np.random.default_rng(3).integers(0, 255, (5, 16, 16), dtype=np.uint8)
+    tifffile.imwrite(pile / "stack.tif", frames, photometric="minisblack")
+    (pile / "broken.png").touch()
+    real, sizes = scoring._score, []
+
+    def sized(pool, detector, frames, options):  # type: ignore[no-untyped-def]
+        sizes.append(len(frames))
+        return real(pool, detector, frames, options)
+
+    monkeypatch.setattr(scoring, "_score", sized)
+    monkeypatch.setattr(scoring, "batch_size", lambda *_: 4)
+    score(finished_run[0], [pile], tmp_path / "out", device="cpu")
+    assert sizes == [4, 4, 4, 4, 4, 1]
+    rows = _rows(tmp_path / "out")
+    assert sorted(row["frame"] for row in rows if row["path"].endswith("stack.tif")) == list("01234")
+    expected = _expected(
+        finished_run[0], [path for path in pile.iterdir() if path.stat().st_size and path.suffix == ".png"]
+    )
+    for row in rows:
+        if row["path"] in expected:
+            assert float(row["score"]) == pytest.approx(expected[row["path"]], abs=2e-6)
+    assert len(list((tmp_path / "out" / "maps").glob("*.png"))) == 21
+
+
+def test_a_batch_shrinks_with_the_image_s_area() -> None:
+    cpu = torch.device("cpu")
+    assert scoring.batch_size(64, cpu) == 4 * scoring.batch_size(128, cpu)
+    assert scoring.batch_size(4096, cpu) == 1
+
+
+def test_files_ahead_of_the_network_are_bounded(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(200):
+        shutil.copy(next(pile.glob("test_*.png")), pile / f"more_{number}.png")
+    read, real_read, real = [], scoring.read_frames, scoring._score
+
+    def counted(path, options):  # type: ignore[no-untyped-def]
+        read.append(path)
+        return real_read(path, options)
+
+    def first(pool, detector, frames, options):  # type: ignore[no-untyped-def]
+        found = real(pool, detector, frames, options)
+        raise KeyboardInterrupt if found else AssertionError
+
+    monkeypatch.setattr(scoring, "read_frames", counted)
+    monkeypatch.setattr(scoring, "_score", first)
+    monkeypatch.setattr(scoring, "batch_size", lambda *_: 8)
+    with pytest.raises(KeyboardInterrupt):
+        score(finished_run[0], [pile], tmp_path / "out", device="cpu")
+    assert len(read) <= 8 + 2 * 8
+
+
 def test_scores_do_not_depend_on_the_batch(
     finished_run: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +306,7 @@ def test_scores_do_not_depend_on_the_batch(
     tifffile.imwrite(tmp_path / "stack.tif", frames, photometric="minisblack")
     found = []
     for batch in (1, 2, 32):
-        monkeypatch.setattr(scoring, "BATCH", batch)
+        monkeypatch.setattr(scoring, "batch_size", lambda *_, size=batch: size)
         output = tmp_path / f"out{batch}"
         score(finished_run[0], [tmp_path / "stack.tif"], output, overlays=False, device="cpu")
         found.append({row["frame"]: float(row["score"]) for row in _rows(output)})

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from lightning import Fabric
 from PIL import Image
 
 from healthygan import workflow
@@ -14,7 +15,18 @@ from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.detectors.healthygan import HealthyGANRecipe
 from healthygan.errors import InputError
 from healthygan.run import Run, load_tensors
-from healthygan.training import Batches, Order, Stopped, TrainingConfig, learning_rate_factor
+from healthygan.training import (
+    Batch,
+    Batches,
+    Order,
+    Stopped,
+    Training,
+    TrainingConfig,
+    WatchedRecipe,
+    _mixed_seed,
+    learning_rate_factor,
+)
+from healthygan.training_log import TrainingLog
 
 COUNTS = {
     Split.HEALTHY: {Label.HEALTHY: 8},
@@ -87,6 +99,19 @@ def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(coh
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     assert whole.log.read_text() == parts.log.read_text()
     assert whole.decision.read_bytes() == parts.decision.read_bytes()
+
+
+def test_a_training_asked_to_stop_in_its_last_iteration_is_finished(cohort, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 8, signal.SIGTERM)
+    run = workflow.train(config_of(iterations=8, checkpoint_every=4), cohort, tmp_path / "run")
+    assert list(run.candidates()) == [4, 8] and run.load_decision().iteration == 8
+
+
+def test_a_stop_at_a_checkpoint_keeps_that_candidate(cohort, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 4, signal.SIGTERM)
+    with pytest.raises(Stopped):
+        workflow.train(config_of(iterations=8, checkpoint_every=4), cohort, tmp_path / "run")
+    assert list(Run(tmp_path / "run").candidates()) == [4]
 
 
 def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_the_model(cohort, tmp_path):
@@ -174,6 +199,145 @@ def test_flips_are_left_to_right_and_can_be_turned_off():
     flipped = [torch.equal(image, still[0].flip(2)) for image in moved]
     assert 0 < sum(flipped) < 16
     assert all(torch.equal(image, still[0]) for image, was in zip(moved, flipped, strict=True) if not was)
+
+
+def test_parts_of_a_batch_share_its_images_out():
+    whole = Batches(Numbered(9), Numbered(7), TrainingConfig(batch_size=2), draws=3)(5)
+    parts = whole.parts(3)
+    for name in ("mixed", "healthy", "mix"):
+        assert [len(getattr(part, name)) for part in parts] == [2, 2, 2]
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+
+
+def test_a_recipe_without_the_mixed_set_draws_none_of_it_and_the_same_parts():
+    class Closed(Numbered):
+        def read(self, indices):
+            raise AssertionError("the mixed set was read")
+
+    batch = Batches(Numbered(9), Closed(7), TrainingConfig(batch_size=2), uses_mixed=False, draws=2)(5)
+    assert len(batch.mixed) == 0
+    assert [(len(part.mixed), len(part.healthy)) for part in batch.parts(2)] == [(0, 2), (0, 2)]
+
+
+def noise_of(training, *iterations):
+    class Drawing:
+        def optimisers(self):
+            return {}
+
+        def step(self, iteration, batch):
+            return {"noise": torch.randn(3)}
+
+    empty = Batch(*(torch.empty(0) for _ in range(3)))
+    return [training._iterate(Drawing(), iteration, empty)["noise"] for iteration in iterations]
+
+
+def test_noise_is_that_of_the_seed_and_the_iteration_and_leaves_the_global_generator_alone(tmp_path):
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(TrainingConfig(seed=1), Run(tmp_path), fabric)
+    torch.manual_seed(0)
+    first = noise_of(training, 1, 2, 3)
+    after = torch.rand(1)
+    assert torch.equal(noise_of(training, 3)[0], first[2])
+    assert not torch.equal(first[0], first[1])
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), after)
+    other = noise_of(Training(TrainingConfig(seed=2), Run(tmp_path), fabric), 1)
+    assert not torch.equal(other[0], first[0])
+
+
+def test_noise_is_no_copy_of_what_the_batches_were_drawn_with():
+    """A seed that ends in zeros would be the same seed without them."""
+    assert len({_mixed_seed(0, 5), _mixed_seed(0, 5, 1), _mixed_seed(0, 5, 2)}) == 3
+
+
+class Watching(WatchedRecipe):
+    """Trains one number; its figures are given; it stops at the third."""
+
+    uses_mixed = False
+
+    def __init__(self, figures):
+        self.weight = torch.nn.Linear(1, 1)
+        self.optimiser = torch.optim.SGD(self.weight.parameters(), 0.1)
+        self.given = iter(figures)
+        self.steps = []
+
+    def modules(self):
+        return {"weight": self.weight}
+
+    def optimisers(self):
+        return {"weight": self.optimiser}
+
+    def step(self, iteration, batch):
+        self.steps.append(iteration)
+        return {"loss": torch.zeros(())}
+
+    def weights(self):
+        return self.weight.state_dict()
+
+    def sample(self, x):
+        return {"x": x}
+
+    def figure(self, x):
+        assert len(x) <= 2  # the batch size
+        return torch.full((len(x),), next(self.given))
+
+    def finished(self, figures):
+        return len(figures) >= 3
+
+    def can_score(self, iteration):
+        return iteration > 2
+
+
+def watching(tmp_path, figures):
+    settings = TrainingConfig(
+        iterations=20, batch_size=2, device="cpu", checkpoint_every=2, sample_every=99, log_every=2
+    )
+    recipe = Watching(figures)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    training = Training(settings, Run(tmp_path / "run"), fabric, Numbered(2))
+    training.run(recipe, Numbered(4), Numbered(4))
+    return recipe, training.folder
+
+
+def test_a_watched_recipe_stops_when_it_has_finished_and_keeps_its_figures(tmp_path):
+    recipe, run = watching(tmp_path, [3.0, 1.0, 2.0])
+    assert recipe.steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert run.load_figures() == {4: 3.0, 6: 1.0, 8: 2.0}
+    assert list(run.candidates()) == [4, 6, 8]
+
+
+def test_a_finished_training_does_not_go_on_when_resumed(tmp_path):
+    watching(tmp_path, [3.0, 1.0, 2.0])
+    recipe, run = watching(tmp_path, [])
+    assert recipe.steps == []
+    assert list(run.load_figures()) == [4, 6, 8]
+
+
+def test_figures_after_the_checkpoint_are_forgotten(tmp_path):
+    _, run = watching(tmp_path, [3.0, 1.0, 2.0])
+    run.save_figures({4: 3.0, 6: 1.0, 8: 2.0, 10: 0.0})
+    recipe, run = watching(tmp_path, [])
+    assert recipe.steps == []
+
+
+def test_damaged_figures_are_refused_by_name(tmp_path):
+    run = Run(tmp_path)
+    for content in ("[1]", '{"x": 1}', "{"):
+        run.figures.write_text(content)
+        with pytest.raises(InputError, match=r"figures.json: damaged"):
+            run.load_figures()
+
+
+def test_a_later_stage_s_losses_get_their_own_columns(tmp_path):
+    run = Run(tmp_path)
+    with TrainingLog(run, 0, enabled=True) as log:
+        log.write(1, {"critic": 0.5})
+        log.write(2, {"critic": 0.25, "encoder": 2.0})
+        log.write(3, {"encoder": 1.0})
+    assert run.log.read_text().splitlines() == ["iteration,critic,encoder", "1,0.5,", "2,0.25,2.0", "3,,1.0"]
+    with TrainingLog(run, 2, enabled=True) as log:
+        log.write(3, {"encoder": 1.5})
+    assert run.log.read_text().splitlines()[-1] == "3,,1.5"
 
 
 def test_a_batch_must_be_shareable():

@@ -3,18 +3,23 @@
 import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from healthygan.data.preprocessing import Preprocessing
+from healthygan.detectors.base import WatchedConfig
 from healthygan.detectors.healthygan import HealthyGANConfig
 from healthygan.detectors.registry import DETECTORS, AnyDetectorConfig
 from healthygan.errors import InputError
 from healthygan.files import write_text
+from healthygan.metrics import PatientScore
 from healthygan.training import TrainingConfig
+
+Rule: TypeAlias = Literal["last", "validation_auc", "healthy_figure", "fid", "aucp"]
 
 
 class SelectionConfig(BaseModel):
@@ -22,8 +27,23 @@ class SelectionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rule: Literal["last", "validation_auc"] = Field(
-        "validation_auc", description="validation_auc takes the last one where validation has no labels"
+    rule: Rule = Field(
+        "validation_auc",
+        description="fid and aucp choose without labels; healthy_figure: the detector's own figure of held-out "
+        "healthy images, where it has one; validation_auc, where validation has no labels, takes that or else the "
+        "last one",
+    )
+    extractor: str = Field("tf_efficientnet_lite0", description="pretrained network whose features FID compares")
+    extractor_weights: Path | None = Field(None, description="file of its weights, where they do not come with it")
+    choice_holdout: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        description="share of the healthy and of the mixed set kept out of training: it chooses without labels and "
+        "shows later whether a new pile is like the old one",
+    )
+    threshold: Literal["specificity", "youden", "equal_error"] = Field(
+        "specificity", description="from healthy images alone; the other two from the validation labels"
     )
     specificity: float = Field(0.9, gt=0, lt=1, description="share of healthy images the threshold leaves alone")
     holdout: float = Field(
@@ -32,6 +52,14 @@ class SelectionConfig(BaseModel):
         le=0.5,
         description="share of the healthy set kept for the threshold where validation has no healthy images",
     )
+    unit: Literal["image", "patient"] = Field(
+        "image", description="what is called diseased, and counted: patient for volumes, by all slices together"
+    )
+    patient_score: PatientScore = Field(
+        "mean", description="a patient's score: mean, max, or top: the mean of the patient_top highest"
+    )
+    patient_top: int = Field(5, ge=1, description="how many images patient_score=top looks at")
+    seed: int = Field(0, ge=0, description="of who is held out; the same for trainings of several seeds")
 
 
 class Config(BaseModel):
@@ -48,6 +76,31 @@ class Config(BaseModel):
     def _images_suit_the_detector(self) -> Self:
         self.detector.check(self.preprocessing.size)
         return self
+
+    @model_validator(mode="after")
+    def _training_and_selection_suit_the_detector(self) -> Self:
+        self.detector.check_training(self.training)
+        if self.selection.rule == "healthy_figure" and not isinstance(self.detector, WatchedConfig):
+            raise ValueError(
+                f"selection.rule=healthy_figure: detector {self.detector.name} has no figure of its own; "
+                "take validation_auc or last"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _members_can_be_joined(self) -> Self:
+        if self.training.members > 1 and self.training.devices > 1:
+            raise ValueError("training.members above 1 train one after the other on one device; set training.devices=1")
+        if self.training.members > 1 and not (self.selection.choice_holdout or self.selection.holdout):
+            raise ValueError(
+                "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"
+            )
+        return self
+
+    def member(self, number: int) -> "Config":
+        """The configuration of one member, numbered from 0: a training of its own seed."""
+        training = self.training.model_copy(update={"seed": self.training.seed + number, "members": 1})
+        return self.model_copy(update={"training": training})
 
     def save(self, path: Path) -> None:
         """Write every field as YAML."""
@@ -84,6 +137,20 @@ def parse_config(content: Mapping[str, Any], origin: str) -> Config:
         raise InputError(f"{origin}: {_explain(error)}") from None
 
 
+def read_yaml(place: Path | Traversable, source: str | Path) -> Any:
+    """What a YAML file holds; ``source`` names it in errors.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(place.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read as text ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+
+
 def _read(source: str | Path) -> dict[str, Any]:
     path = Path(source)
     if isinstance(source, str) and path.suffix not in (".yaml", ".yml"):
@@ -92,16 +159,9 @@ def _read(source: str | Path) -> dict[str, Any]:
                 f"--preset {source}: no such preset{_nearest(source, preset_names())}; "
                 f"choose one of {', '.join(preset_names())} or give a .yaml file"
             )
-        text = (files("healthygan") / "configs" / f"{source}.yaml").read_text(encoding="utf-8")
+        content = read_yaml(files("healthygan") / "configs" / f"{source}.yaml", source)
     else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text ({error}); give a YAML file") from error
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+        content = read_yaml(path, source)
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,47 +10,77 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan import metrics, report, workflow
+from healthygan import conformal, localisation, metrics, prediction, report, trust, workflow
+from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.config import Config
-from healthygan.controls import control_aucs, controls
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
+from healthygan.controls import control_aucs, controls, told_scores
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
+from healthygan.data.preprocessing import WHITE, to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
+from healthygan.drift import describe
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json
-from healthygan.inspection import source_scores
+from healthygan.intervals import Comparison, delong
+from healthygan.progress import progress
+from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
+from healthygan.selection import Selection
+from healthygan.units import Units
 
 CASES = 4
 QUANTUM = 4096
 """Images whose shallow statistics are computed at a time."""
-SOURCE_CONTROL = "source alone"
+FLIPPED = 64
+"""Images at most whose maps are compared with those of their mirror images."""
 
 
 def evaluate(
-    run: Run, cohort: Cohort | None, output: Path, *, device: str = "auto", strict: bool = False
+    run: Run,
+    cohort: Cohort | None,
+    output: Path,
+    *,
+    control: Sequence[str] = (),
+    against: Run | None = None,
+    device: str = "auto",
+    strict: bool = False,
 ) -> report.Evaluation:
-    """Score a cohort's test set and write ``metrics.json``, ``scores.csv`` and ``report.html``.
+    """Score a cohort's test set; write ``metrics.json``, ``scores.csv``, ``report.html`` and ``regions.csv``.
+
+    The regions are the connected parts of the difference maps that lie above nearly all of healthy images' maps
+    (``localisation.regions``); the file is left out for a detector without maps or a run without held-out images.
 
     Args:
         cohort: by default the run's own. Without labels in its test set there is a report, but no metrics.
         output: the folder to write to.
+        control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
+        against: another finished run, whose AUC on the same cases is tested against this one's (``intervals.delong``).
 
     Raises:
-        InputError: the run is not finished, or there is no test set.
+        InputError: a run is not finished, there is no test set, no image has anything in a control column, or the
+            two runs cannot judge the same labelled cases.
     """
     detector, config, decision = workflow.load(run, device)
+    rival = workflow.load(against, device)[:2] if against else None
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own
     verify(cohort, needs=(Split.TEST,))
     test = cohort.split(Split.TEST)
+    check_columns(own, (Split.HEALTHY, Split.MIXED), control)
+    check_columns(cohort, (Split.TEST,), control)
     store = ImageStore.build([image.path for image in test], config.preprocessing, strict=strict, title="test set")
-    frames = [test[owner] for owner in store.owner]
-    found = workflow.scores(detector, store, "test set")
-    if not np.isfinite(found).all():
-        raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
-    evaluation = _evaluation(run, config, decision, (own, cohort), detector, store, frames, found)
-    _write_scores(output / "scores.csv", frames, store, found)
+    units = Units.of(test, store.owner, config.selection)
+    if rival and labels_of(units) is None:
+        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+    found, regions = _look(run, detector, store, decision.region_cut)
+    reference = load_reference(run, config.selection)
+    evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
+    if against and rival:
+        compared = _compare(against, rival, test, store, units, found)
+        evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
+    _write_scores(output / "scores.csv", units, store, found, reference)
+    if regions is not None:
+        _write_regions(output / "regions.csv", units.frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
     report.write_report(output / "report.html", evaluation)
     return evaluation
@@ -60,90 +90,174 @@ def _evaluation(
     run: Run,
     config: Config,
     decision: Decision,
+    reference: Reference,
     cohorts: tuple[Cohort, Cohort],
+    control: Sequence[str],
     detector: Detector,
     store: ImageStore,
-    frames: list[CohortImage],
+    units: Units,
     found: NDArray[np.float64],
 ) -> report.Evaluation:
     own, cohort = cohorts
-    labels = _labels(frames)
-    pixel_auroc, best_dice = _localisation(detector, store, frames, config)
+    judged, labels = units.scores(found), labels_of(units)
+    located = _localisation(detector, store, units.frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
+    warnings += _trust(config, decision, reference, store, units, judged, labels)
     return report.Evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
-        scores=found,
+        scores=judged,
         labels=labels,
-        performance=None if labels is None else _measure(found, labels, frames, decision),
+        unit=units.noun,
+        performance=None if labels is None else _measure(judged, labels, units, decision),
         honest_threshold=decision.threshold,
         honest_rule=decision.threshold_rule,
-        pixel_auroc=pixel_auroc,
-        best_dice=best_dice,
-        controls={} if labels is None else _controls(own, store, frames, labels),
+        held_out_healthy=reference.threshold if len(reference.threshold) else None,
+        pixel_auroc=located.get("pixel_auroc"),
+        best_dice=located.get("best_dice"),
+        aupro=located.get("aupro"),
+        flip_stability=_stability(detector, store) if config.training.flip else None,
+        selection=Selection.load(run.selection),
+        controls={} if labels is None else controls_of(own, control, store, units, labels),
         warnings=tuple(warnings),
-        cases=_cases(detector, store, frames, found, labels, config),
+        cases=_cases(detector, store, units, found, labels, config),
         settings=_settings(run, config, decision),
         training=_training_log(run),
     )
 
 
-def _labels(frames: list[CohortImage]) -> NDArray[np.bool_] | None:
-    """True = diseased; none unless every test image has a label and there are both kinds."""
-    if any(image.label is None for image in frames) or len({image.label for image in frames}) < 2:
-        return None
-    return np.array([image.label is Label.DISEASED for image in frames])
+def _look(
+    run: Run, detector: Detector, store: ImageStore, cut: float | None, title: str = "test set"
+) -> tuple[NDArray[np.float64], list[list[localisation.Region]] | None]:
+    """(frames,) scores, and each frame's regions if there is a cut."""
+    scores: list[NDArray[np.float64]] = []
+    regions: list[list[localisation.Region]] = []
+    with progress(f"{title}: scoring", len(store)) as advance:
+        for found in prediction.predictions(detector, store, advance):
+            if not found.score.isfinite().all():
+                raise InputError(f"{run.model}: gives scores that are not finite; copy the run again or train anew")
+            scores.append(found.score.double().numpy())
+            if cut and found.difference is not None:
+                regions += [localisation.regions(difference, cut) for difference in found.difference[:, 0].numpy()]
+    return np.concatenate(scores), regions if cut and regions else None
+
+
+def _compare(
+    against: Run,
+    rival: tuple[Detector, Config],
+    test: Sequence[CohortImage],
+    store: ImageStore,
+    units: Units,
+    found: NDArray[np.float64],
+) -> Comparison:
+    """DeLong's test by patient: images of one patient are no independent cases."""
+    detector, config = rival
+    other = ImageStore.build([image.path for image in test], config.preprocessing, title="test set")
+    if not (np.array_equal(other.owner, store.owner) and np.array_equal(other.frame, store.frame)):
+        raise InputError(f"{against.path}: cannot read the very same test images as this run; compare with another")
+    theirs, _ = _look(against, detector, other, None, against.path.resolve().name)
+    patients = Units(units.frames, units.selection.model_copy(update={"unit": "patient"}))
+    try:
+        return delong(patients.scores(found), patients.scores(theirs), patients.diseased())
+    except ValueError as error:
+        raise InputError(f"--against: {error} (counted by patient); add cases") from error
+
+
+def labels_of(units: Units) -> NDArray[np.bool_] | None:
+    """(units,), True = diseased; none unless every unit has a label and there are both kinds."""
+    return units.diseased() if {*units.labels()} == {*Label} else None
 
 
 def _measure(
-    found: NDArray[np.float64], labels: NDArray[np.bool_], frames: list[CohortImage], decision: Decision
+    judged: NDArray[np.float64], labels: NDArray[np.bool_], units: Units, decision: Decision
 ) -> metrics.Performance:
-    known = all(image.patient_id for image in frames)
-    patients = [str(image.patient_id) for image in frames] if known else [str(image.path) for image in frames]
-    generator = np.random.default_rng(0)
-    return metrics.measure(found, labels, honest_threshold=decision.threshold, patients=patients, generator=generator)
+    return metrics.measure(
+        judged,
+        labels,
+        honest_threshold=decision.threshold,
+        patients=units.groups(),
+        generator=np.random.default_rng(0),
+        how=units.selection.patient_score,
+        top=units.selection.patient_top,
+    )
 
 
-def _controls(own: Cohort, store: ImageStore, frames: list[CohortImage], labels: NDArray[np.bool_]) -> dict[str, float]:
+def controls_of(
+    own: Cohort, columns: Sequence[str], store: ImageStore, units: Units, labels: NDArray[np.bool_]
+) -> dict[str, float]:
     """AUC of shallow statistics on the test set, and of the source as the training sets know it."""
-    parts = []
-    for start in range(0, len(store), QUANTUM):
-        pixels = store.read(np.arange(start, min(start + QUANTUM, len(store))))
-        parts.append(controls(pixels.astype(np.float32).mean(axis=1)))
+    batches = in_batches(len(store), QUANTUM)
+    parts = [controls(store.read(batch).astype(np.float32).mean(axis=1)) for batch in batches]
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values["file size"] = np.array([image.path.stat().st_size for image in frames], dtype=np.float64)
-    areas = control_aucs(values, labels)
-    if all(image.source for image in frames):
-        sources = {split: [str(image.source) for image in own.split(split)] for split in (Split.HEALTHY, Split.MIXED)}
-        known = source_scores(sources[Split.HEALTHY], sources[Split.MIXED])
-        areas[SOURCE_CONTROL] = metrics.auc(np.array([known.get(str(image.source), 0.5) for image in frames]), labels)
-    return areas
+    values["file size"] = np.array([image.path.stat().st_size for image in units.frames], dtype=np.float64)
+    shallow = {name: units.scores(value) for name, value in values.items()}
+    told = told_scores(own, columns, units.frames)
+    return control_aucs(shallow, labels) | {
+        name: metrics.auc(units.scores(value), labels) for name, value in told.items()
+    }
+
+
+def _trust(
+    config: Config,
+    decision: Decision,
+    reference: Reference,
+    store: ImageStore,
+    units: Units,
+    judged: NDArray[np.float64],
+    labels: NDArray[np.bool_] | None,
+) -> list[str]:
+    warnings: list[str] = []
+    if labels is not None:
+        warnings += trust.case_warnings(labels, units.noun)
+        warnings += trust.prevalence_warnings(labels, decision.diseased_share)
+        if decision.threshold is not None and config.selection.threshold == "specificity":
+            wanted = config.selection.specificity
+            warnings += trust.promise_warnings(judged, labels, decision.threshold, wanted, reference)
+    warnings += trust.drift_warnings(judged, reference)
+    if reference.familiar is not None:
+        parts = in_batches(len(store), prediction.BATCH)
+        descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in parts])
+        warnings += trust.unlike_warnings(descriptors, [image.path.name for image in units.frames], reference)
+    return warnings
+
+
+def _stability(detector: Detector, store: ImageStore) -> float | None:
+    """How alike the maps of images and of their mirror images are; none without maps."""
+    chosen = evenly_spaced(len(store), FLIPPED)
+    x = to_tensor(store.read(chosen))
+    maps, of_flipped = (prediction.predict_batch(detector, images).difference for images in (x, x.flip(3)))
+    if maps is None or of_flipped is None:
+        return None
+    return localisation.flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
 
 
 def _localisation(
-    detector: Detector, store: ImageStore, frames: list[CohortImage], config: Config
-) -> tuple[float | None, float | None]:
-    """Pixel AUROC and best Dice over the diseased images with a mask and all healthy ones."""
+    detector: Detector, store: ImageStore, frames: Sequence[CohortImage], config: Config
+) -> dict[str, float]:
+    """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones."""
     if not any(image.mask for image in frames):
-        return None, None
+        return {}
     chosen = [number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY]
 
     def maps() -> Iterator[NDArray[np.float32]]:
         for number in chosen:
-            difference = workflow.predict(detector, store, np.array([number])).difference
+            difference = prediction.predict(detector, store, np.array([number])).difference
             assert difference is not None
             yield difference[0, 0].numpy()
 
-    def truth() -> Iterator[NDArray[np.bool_]]:
-        return (_lesion(frames[number], config) for number in chosen)
-
-    return metrics.pixel_auroc(maps(), truth()), metrics.best_dice(maps(), truth())
+    return localisation.localised(maps(), (lesion_of(frames[number], config) for number in chosen))
 
 
-def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
+def grey_of(store: ImageStore, frame: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The one frame of index ``frame``, (1,), as H x W in [-1, 1]; channels averaged."""
+    grey: NDArray[np.float64] = store.read(frame)[0].mean(axis=0) / (WHITE / 2) - 1
+    return grey
+
+
+def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
     """The ground truth in the networks' geometry; nothing where there is none."""
     size = config.preprocessing.size
     if image.mask is None:
@@ -158,32 +272,34 @@ def _lesion(image: CohortImage, config: Config) -> NDArray[np.bool_]:
 def _cases(
     detector: Detector,
     store: ImageStore,
-    frames: list[CohortImage],
+    units: Units,
     found: NDArray[np.float64],
     labels: NDArray[np.bool_] | None,
     config: Config,
 ) -> dict[str, tuple[report.Case, ...]]:
-    ranks = np.empty(len(found), dtype=np.int64)
-    ranks[np.argsort(-found, kind="stable")] = np.arange(1, len(found) + 1)
+    """Units worth looking at; of a patient the image with the highest score."""
+    judged, highest, known = units.scores(found), units.highest(found), units.labels()
+    ranks = np.empty(len(judged), dtype=np.int64)
+    ranks[np.argsort(-judged, kind="stable")] = np.arange(1, len(judged) + 1)
 
     def case(number: int) -> report.Case:
-        image = frames[number]
-        seen = workflow.predict(detector, store, np.array([number]))
-        x = store.read(np.array([number]))[0].mean(axis=0) / 32767.5 - 1
+        image, frame = units.frames[highest[number]], highest[number : number + 1]
+        seen = prediction.predict(detector, store, frame)
+        name = image.path.name
         return report.Case(
-            name=image.path.name,
-            score=float(found[number]),
+            name=f"{image.patient_id}: {name}" if units.by_patient and image.patient_id else name,
+            score=float(judged[number]),
             rank=int(ranks[number]),
-            label=image.label,
+            label=known[number],
             source=image.source,
-            original=x,
+            original=grey_of(store, frame),
             translated=None if seen.translated is None else seen.translated[0].mean(dim=0).numpy(),
             mask=None if seen.mask is None else seen.mask[0, 0].numpy(),
             difference=None if seen.difference is None else seen.difference[0, 0].numpy(),
-            lesion=_lesion(image, config) if image.mask else None,
+            lesion=lesion_of(image, config) if image.mask else None,
         )
 
-    groups = report.choose_cases(found, labels, CASES)
+    groups = report.choose_cases(judged, labels, CASES)
     return {name: tuple(case(int(number)) for number in numbers) for name, numbers in groups.items()}
 
 
@@ -198,15 +314,13 @@ def _settings(run: Run, config: Config, decision: Decision) -> dict[str, str]:
 def _training_log(run: Run) -> report.TrainingSeries | None:
     if not run.log.exists():
         return None
-    names = ("critic", "adversarial", "identity", "reconstruction", "focus", "mask")
     try:
         with run.log.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if not rows:
             return None
-        series = {
-            name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names if name in rows[0]
-        }
+        names = [name for name in rows[0] if name != "iteration" and not name.endswith("_gradient")]
+        series = {name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names}
         return report.TrainingSeries([int(row["iteration"]) for row in rows], series)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
@@ -214,11 +328,31 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
         ) from error
 
 
-def _write_scores(path: Path, frames: list[CohortImage], store: ImageStore, found: NDArray[np.float64]) -> None:
+def _write_scores(
+    path: Path, units: Units, store: ImageStore, found: NDArray[np.float64], reference: Reference
+) -> None:
+    """One row a frame, the highest score first; where patients are judged, the p-value is the patient's."""
+    p_values = [""] * len(found)
+    if len(reference.threshold):
+        of_units = conformal.p_values(units.scores(found), reference.threshold)
+        p_values = [f"{value:.6g}" for value in units.spread(of_units)]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("rank", "path", "frame", "score", "label", "patient_id", "source"))
+        writer.writerow(("rank", "path", "frame", "score", "p_value", "label", "patient_id", "source"))
         for rank, number in enumerate(np.argsort(-found, kind="stable"), start=1):
-            image = frames[number]
-            row = (rank, image.path, store.frame[number], f"{found[number]:.6f}")
+            image = units.frames[number]
+            row = (rank, image.path, store.frame[number], f"{found[number]:.6f}", p_values[number])
             writer.writerow((*row, image.label or "", image.patient_id or "", image.source or ""))
+
+
+def _write_regions(
+    path: Path, frames: Sequence[CohortImage], store: ImageStore, regions: list[list[localisation.Region]]
+) -> None:
+    """One row a region, the highest score of each image first; places in pixels of the networks' images."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "frame", *localisation.Region._fields))
+        for image, frame, found in zip(frames, store.frame, regions, strict=True):
+            for region in found:
+                score, peak = f"{region.score:.6g}", f"{region.peak:.6g}"
+                writer.writerow((image.path, frame, score, region.area, peak, *region[3:]))

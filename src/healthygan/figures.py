@@ -20,14 +20,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from healthygan.metrics import Booleans, Floats, Rates, roc
+from healthygan.arrays import Booleans, Floats
+from healthygan.metrics import Rates, roc
 
 Picture: TypeAlias = NDArray[np.uint8]
 
 WIDTH = 4.2  # inches; with 10 pt text this stays legible when a phone shows it 350 px wide
 RESOLUTION = 200
 LESION_COLOUR = (0, 229, 255)
+METHOD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
+METHOD_LINES = ("-", "--", ":")
 OVERLAY_COLOURS = matplotlib.colormaps["plasma"]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One place of a picture grid: a panel, or where there is none only words; and a line below it."""
+
+    picture: Picture | None
+    words: str
 
 
 @dataclass(frozen=True)
@@ -113,13 +124,6 @@ def panels(
     return shown
 
 
-def picture_row(row: Mapping[str, Picture], gap: int = 2) -> Picture:
-    """Panels of equal size side by side in one picture, ``gap`` white pixels between them."""
-    tiles = list(row.values())
-    space = np.full((tiles[0].shape[0], gap, 3), 255, np.uint8)
-    return np.concatenate([part for tile in tiles for part in (space, tile)][1:], axis=1)
-
-
 def colour_scale(width: int = 256, height: int = 16) -> Picture:
     """The overlay's colours on middle grey, from no difference (left) to the top of the scale (right)."""
     ramp = np.broadcast_to(np.linspace(0, 1, width), (height, width))
@@ -150,6 +154,62 @@ def roc_figure(scores: Floats, labels: Booleans, points: Mapping[str, Rates], th
     axes.set_ylabel("share of diseased images found", color=theme.ink)
     _legend(figure, axes, theme)
     return _render(figure)
+
+
+def roc_comparison(
+    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], theme: Theme = LIGHT
+) -> bytes:
+    """Several ROC curves in one chart, by legend entry: false and true positive rates, each rising from 0 to 1."""
+    figure, (axes,) = _chart(theme, WIDTH + 0.2 * len(curves))
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
+    for number, (name, (false_positive_rate, true_positive_rate)) in enumerate(curves.items()):
+        axes.plot(
+            false_positive_rate,
+            true_positive_rate,
+            color=METHOD_COLOURS[number % len(METHOD_COLOURS)],
+            linestyle=METHOD_LINES[number // len(METHOD_COLOURS) % len(METHOD_LINES)],
+            linewidth=1.8,
+            label=name,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xlabel("share of healthy images called diseased", color=theme.ink)
+    axes.set_ylabel("share of diseased images found", color=theme.ink)
+    _legend(figure, axes, theme)
+    return _render(figure)
+
+
+def picture_grid(columns: Sequence[str], rows: Mapping[str, Sequence[Tile]], note: str, theme: Theme = LIGHT) -> bytes:
+    """Tiles in rows and columns with their titles, and a note below.
+
+    Raises:
+        ValueError: a row has another number of tiles than there are columns.
+    """
+    if wrong := [name for name, tiles in rows.items() if len(tiles) != len(columns)]:
+        raise ValueError(f"{wrong}: give {len(columns)} tiles a row")
+    figure = Figure(
+        figsize=(1.3 * len(columns) + 0.6, 1.5 * len(rows) + 0.7), dpi=RESOLUTION, facecolor=theme.background
+    )
+    figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02)
+    places = figure.subplots(len(rows), len(columns), squeeze=False)
+    for (name, tiles), line in zip(rows.items(), places, strict=True):
+        line[0].set_ylabel(name, color=theme.ink, fontsize=9, parse_math=False)
+        for tile, axes in zip(tiles, line, strict=True):
+            _place(axes, tile, theme)
+    for title, axes in zip(columns, places[0], strict=True):
+        axes.set_title(title, color=theme.ink, fontsize=9, parse_math=False)
+    figure.supxlabel(note, color=theme.ink, fontsize=8, wrap=True, parse_math=False)
+    return _render(figure)
+
+
+def _place(axes: Axes, tile: Tile, theme: Theme) -> None:
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if tile.picture is None:
+        axes.text(0.5, 0.5, tile.words, color=theme.ink, fontsize=8, ha="center", va="center", parse_math=False)
+        return
+    axes.imshow(tile.picture, interpolation="nearest")
+    axes.set_xlabel(tile.words, color=theme.ink, fontsize=7, labelpad=2, parse_math=False)
 
 
 def histogram_figure(
@@ -205,6 +265,29 @@ def training_curve(iterations: Sequence[int], series: Mapping[str, Sequence[floa
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k for 200,000: a phone has room for these
         axes.margins(x=0.01)
+    rows[-1].set_xlabel("iteration", color=theme.ink)
+    return _render(figure)
+
+
+def selection_curve(
+    curves: Mapping[str, Mapping[int, float]], best: Mapping[str, int], chosen: int, theme: Theme = LIGHT
+) -> bytes:
+    """Each figure of the candidates over iterations: its own best marked, the run's model a dashed line.
+
+    Args:
+        curves: values by iteration, by title.
+        best: iteration that each title takes.
+        chosen: iteration of the run's model.
+    """
+    figure, rows = _chart(theme, 0.5 + 1.25 * len(curves), len(curves))
+    for axes, (name, values) in zip(rows, curves.items(), strict=True):
+        axes.axvline(chosen, color=theme.ink, linewidth=1, linestyle="--")
+        axes.plot(list(values), list(values.values()), ".-", color=theme.healthy, linewidth=1.3)
+        axes.plot([best[name]], [values[best[name]]], "o", color=theme.diseased, markersize=7, zorder=3)
+        axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
+        axes.tick_params(labelbottom=axes is rows[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     rows[-1].set_xlabel("iteration", color=theme.ink)
     return _render(figure)
 

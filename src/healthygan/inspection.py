@@ -17,7 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few, same_bytes
+from healthygan.controls import UNKNOWN, column_scores
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, column_value, few, same_bytes
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers import ImageInfo, ReaderOptions, probe, read_frames
 from healthygan.errors import InputError, UnreadableImage
@@ -28,7 +29,6 @@ FEW_IMAGES = 100
 SUSPICIOUS_AUC = 0.65
 MIXED_SHARE = (0.1, 0.9)
 PREVALENCE_GAP = 0.2
-UNKNOWN_SOURCE = "unknown"
 TRAINING_SETS = "healthy or mixed set"
 SOURCES_SHOWN = 12
 IMAGES_IN_ROW = 8
@@ -71,6 +71,7 @@ class SplitSummary:
 class Shortcut:
     """How well something that is no sign of disease tells two groups of images apart.
 
+    ``rule`` is the way of guessing from a column of the manifest (see ``controls.column_scores``).
     ``groups`` says what is told: whether an image is in the healthy or the mixed set, or its label in a
     split. ``auc`` is the area under the ROC curve: 0.5 says nothing, 1 gives the group away. ``sides`` counts
     the images of either group.
@@ -80,6 +81,12 @@ class Shortcut:
     groups: str
     auc: float
     sides: tuple[int, int]
+    rule: str = ""
+
+    @property
+    def name(self) -> str:
+        """The feature with its rule, as tables show it."""
+        return f"{self.feature} ({self.rule})" if self.rule else self.feature
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,10 @@ class _Probed(NamedTuple):
 
 
 def inspect_cohort(
-    cohort: Cohort, preprocessing: Preprocessing | None = None, contact_sheet: Path | None = None
+    cohort: Cohort,
+    preprocessing: Preprocessing | None = None,
+    contact_sheet: Path | None = None,
+    control: Sequence[str] = (),
 ) -> Inspection:
     """Read every file's header, compare the splits, and draw a contact sheet where a path for it is given.
 
@@ -118,10 +128,13 @@ def inspect_cohort(
         cohort: the labels of its mixed set are counted only.
         preprocessing: how the images are read and drawn; as by default where ``None``.
         contact_sheet: the PNG to write, a row of up to eight images a split.
+        control: columns of the manifest to look at beside ``source``.
 
     Raises:
-        InputError: the contact sheet is not to be a PNG, or cannot be written.
+        InputError: the contact sheet is not to be a PNG, or cannot be written; no image has anything in a
+            control column.
     """
+    check_columns(cohort, (Split.HEALTHY, Split.MIXED), control)
     if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
         raise InputError(f"{contact_sheet}: a contact sheet is a PNG; give a name that ends in .png")
     preprocessing = preprocessing or Preprocessing()
@@ -133,7 +146,7 @@ def inspect_cohort(
         for split in Split
         if cohort.split(split)
     )
-    shortcuts = _shortcuts(probed)
+    shortcuts = _shortcuts(probed, dict.fromkeys(("source", *control)))
     return Inspection(cohort.name, splits, shortcuts, _warnings(splits, shortcuts), contact_sheet)
 
 
@@ -182,57 +195,53 @@ def _summarise(
 
 
 def _source(image: CohortImage) -> str:
-    return image.source or UNKNOWN_SOURCE
+    return image.source or UNKNOWN
 
 
 # --- shortcuts
 
 
-def source_scores(healthy: Iterable[str], mixed: Iterable[str]) -> dict[str, float]:
-    """What training teaches of each source: its share in the mixed set, over that plus its share in healthy.
-
-    1 means only in the mixed set, 0 only in the healthy set, 0.5 equally common in both.
-    """
-    in_healthy, in_mixed = Counter(healthy), Counter(mixed)
-    all_healthy, all_mixed = max(in_healthy.total(), 1), max(in_mixed.total(), 1)
-    return {
-        source: (share := in_mixed[source] / all_mixed) / (share + in_healthy[source] / all_healthy)
-        for source in in_healthy | in_mixed
-    }
-
-
-def _shortcuts(probed: Sequence[_Probed]) -> tuple[Shortcut, ...]:
+def _shortcuts(probed: Sequence[_Probed], columns: Iterable[str]) -> tuple[Shortcut, ...]:
     """Compare the healthy with the mixed set, and healthy with diseased where a split has labels of both."""
 
     def of(split: Split, label: Label | None = None) -> list[_Probed]:
         return [p for p in probed if p.image.split is split and (label is None or p.image.label is label)]
 
-    healthy, mixed = of(Split.HEALTHY), of(Split.MIXED)
-    learned = source_scores((_source(p.image) for p in healthy), (_source(p.image) for p in mixed))
-    pairs = {TRAINING_SETS: (healthy, mixed)}
+    training = of(Split.HEALTHY), of(Split.MIXED)
+    pairs = {TRAINING_SETS: training}
     for split in (Split.VALIDATION, Split.TEST):
         pairs[f"{split} labels"] = (of(split, Label.HEALTHY), of(split, Label.DISEASED))
     return tuple(
-        Shortcut(feature, groups, auc, (len(one), len(other)))
+        Shortcut(feature, groups, auc, (len(one), len(other)), rule)
         for groups, (one, other) in pairs.items()
         if one and other
-        for feature, auc in _feature_aucs(one, other, learned)
+        for feature, rule, auc in (*_column_aucs(one, other, training, columns), *_feature_aucs(one, other))
     )
 
 
-def _feature_aucs(
-    one: Sequence[_Probed], other: Sequence[_Probed], learned: Mapping[str, float]
-) -> Iterable[tuple[str, float]]:
+def _column_aucs(
+    one: Sequence[_Probed],
+    other: Sequence[_Probed],
+    training: tuple[Sequence[_Probed], Sequence[_Probed]],
+    columns: Iterable[str],
+) -> Iterable[tuple[str, str, float]]:
+    truth = [0] * len(one) + [1] * len(other)
+    for column in columns:
+        healthy, mixed, asked = (
+            [column_value(entry.image, column) for entry in entries] for entries in (*training, [*one, *other])
+        )
+        for rule, scores in column_scores(healthy, mixed, asked).items():
+            yield column, rule, _auc(truth, scores.tolist())
+
+
+def _feature_aucs(one: Sequence[_Probed], other: Sequence[_Probed]) -> Iterable[tuple[str, str, float]]:
     truth = [0] * len(one) + [1] * len(other)
     images = [*one, *other]
-    if any(image.source for image, _ in images):
-        # A source that training never saw teaches nothing: 0.5.
-        yield "source", _auc(truth, [learned.get(_source(image), 0.5) for image, _ in images])
-    yield "image size", _either_way(truth, [info.width * info.height for _, info in images])
-    yield "aspect", _either_way(truth, [info.width / info.height for _, info in images])
-    yield "format", _category_auc(truth, [info.format for _, info in images])
-    yield "bit depth", _category_auc(truth, [info.bit_depth for _, info in images])
-    yield "channels", _category_auc(truth, [info.channels for _, info in images])
+    yield "image size", "", _either_way(truth, [info.width * info.height for _, info in images])
+    yield "aspect", "", _either_way(truth, [info.width / info.height for _, info in images])
+    yield "format", "", _category_auc(truth, [info.format for _, info in images])
+    yield "bit depth", "", _category_auc(truth, [info.bit_depth for _, info in images])
+    yield "channels", "", _category_auc(truth, [info.channels for _, info in images])
 
 
 def _auc(truth: Sequence[int], scores: Sequence[float]) -> float:
@@ -331,10 +340,20 @@ def _patient_warnings(splits: Sequence[SplitSummary]) -> Iterable[str]:
 
 def _shortcut_warnings(shortcuts: Sequence[Shortcut], splits: Mapping[Split, SplitSummary]) -> Iterable[str]:
     for feature in dict.fromkeys(shortcut.feature for shortcut in shortcuts):
-        strong = [s for s in shortcuts if s.feature == feature and s.auc > SUSPICIOUS_AUC]
-        if strong:
-            where = ", ".join(f"{s.groups} AUC {s.auc:.2f} ({s.sides[0]} and {s.sides[1]} images)" for s in strong)
+        rows = [s for s in shortcuts if s.feature == feature]
+        best = [max((s for s in rows if s.groups == groups), key=lambda s: s.auc) for groups in _groups(rows)]
+        if strong := [s for s in best if s.auc > SUSPICIOUS_AUC]:
+            where = ", ".join(_place(s) for s in strong)
             yield f"{feature} alone gives much away: {where}; {_remedy(feature, splits)}"
+
+
+def _groups(shortcuts: Iterable[Shortcut]) -> list[str]:
+    return list(dict.fromkeys(shortcut.groups for shortcut in shortcuts))
+
+
+def _place(shortcut: Shortcut) -> str:
+    how = f' by "{shortcut.rule}"' if shortcut.rule else ""
+    return f"{shortcut.groups} AUC {shortcut.auc:.2f}{how} ({shortcut.sides[0]} and {shortcut.sides[1]} images)"
 
 
 def _remedy(feature: str, splits: Mapping[Split, SplitSummary]) -> str:
@@ -367,7 +386,7 @@ def _splits_table(inspection: Inspection) -> Table:
             table.add_row(name, *(column[name] for column in columns))
         table.add_section()
     sources = sum((Counter(s.sources) for s in splits), Counter[str]())
-    for source, _ in sources.most_common(SOURCES_SHOWN) if set(sources) - {UNKNOWN_SOURCE} else ():
+    for source, _ in sources.most_common(SOURCES_SHOWN) if set(sources) - {UNKNOWN} else ():
         table.add_row(f"source {escape(source)}", *(str(s.sources.get(source, 0)) for s in splits))
     if len(sources) > SOURCES_SHOWN:
         table.add_row(f"and {len(sources) - SOURCES_SHOWN} further sources")
@@ -412,8 +431,8 @@ def _counted(counts: Mapping[str, int] | Mapping[int, int]) -> str:
 
 
 def _shortcuts_table(shortcuts: Sequence[Shortcut]) -> Table:
-    groups = list(dict.fromkeys(shortcut.groups for shortcut in shortcuts))
-    aucs = {(shortcut.feature, shortcut.groups): shortcut.auc for shortcut in shortcuts}
+    groups = _groups(shortcuts)
+    aucs = {(shortcut.name, shortcut.groups): shortcut.auc for shortcut in shortcuts}
     table = Table(
         title="What gives an image away without a look at it",
         caption=f"AUC: 0.5 says nothing, above {SUSPICIOUS_AUC} is a shortcut a detector may take",
@@ -421,8 +440,8 @@ def _shortcuts_table(shortcuts: Sequence[Shortcut]) -> Table:
     table.add_column("")
     for group in groups:
         table.add_column(group, justify="right")
-    for feature in dict.fromkeys(shortcut.feature for shortcut in shortcuts):
-        table.add_row(feature, *(_auc_cell(aucs.get((feature, group))) for group in groups))
+    for name in dict.fromkeys(shortcut.name for shortcut in shortcuts):
+        table.add_row(escape(name), *(_auc_cell(aucs.get((name, group))) for group in groups))
     return table
 
 

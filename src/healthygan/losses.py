@@ -1,4 +1,4 @@
-"""Equations 1 to 9 of the HealthyGAN paper, one plain function each.
+"""Equations 1 to 9 of the HealthyGAN paper and the losses of HealthyGAN+, one plain function each.
 
 Images are N x C x H x W in [-1, 1], masks N x 1 x H x W in [0, 1]; every loss is a scalar tensor.
 A is the mixed set, B the healthy set.
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import l1_loss
+from torch.nn.functional import l1_loss, softplus
 
 FOCUS_SOFTENING = 0.01
 """Keeps the second term of equation 7 finite at M = 0.5."""
@@ -70,3 +70,18 @@ def focus_loss(mask: Tensor, size_weight: float, zero_one_weight: float) -> Tens
     size = mask.flatten(1).mean(dim=1) ** 2
     zero_one = (1 / ((mask - 0.5).abs() + FOCUS_SOFTENING)).flatten(1).mean(dim=1) - least
     return (size_weight * size + zero_one_weight * zero_one).mean()
+
+
+def logistic_critic_loss(fake: Tensor, real: Tensor) -> Tensor:
+    """E[log(1 + e^D(x'))] + E[log(1 + e^-D(x))]: the classifier of translated (0) against healthy (1) images."""
+    return softplus(fake).mean() + softplus(-real).mean()
+
+
+def squared_gradient(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """E[|grad D(x)|^2] over the images of x, N x C x H x W; D gives one number an image.
+
+    Mescheder et al. 2018, equation 9 (R1), taken here over healthy and translated images alike.
+    """
+    at = x.detach().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+    return torch.as_tensor(gradient.square().flatten(1).sum(dim=1).mean())

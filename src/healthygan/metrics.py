@@ -1,24 +1,22 @@
-"""How well anomaly scores and difference maps find disease: plain functions of NumPy arrays.
+"""How well anomaly scores find disease: plain functions of NumPy arrays.
 
 Throughout, ``scores`` are (N,) finite floats, higher = more anomalous, and ``labels`` are (N,) booleans,
 True = diseased. An image is called diseased when ``score >= threshold`` (see ``called_diseased``).
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
-Floats: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
-Booleans: TypeAlias = NDArray[np.bool_]
-Statistic: TypeAlias = Callable[[NDArray[np.float64], Booleans], float]
+from healthygan.arrays import Booleans, Floats, both_classes, finite_row, group_numbers, labelled
+from healthygan.intervals import Interval, bootstrap_interval
 
-PIXEL_LEVELS = 65536
+PatientScore: TypeAlias = Literal["mean", "max", "top"]
 
 
 class Roc(NamedTuple):
@@ -27,14 +25,6 @@ class Roc(NamedTuple):
     false_positive_rate: NDArray[np.float64]
     true_positive_rate: NDArray[np.float64]
     thresholds: NDArray[np.float64]  # falling; the first is +inf
-
-
-class Interval(NamedTuple):
-    """A confidence interval; ``level`` 0.95 means 95 %."""
-
-    low: float
-    high: float
-    level: float
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def auc(scores: Floats, labels: Booleans) -> float:
     Raises:
         ValueError: shapes differ, a score is not finite, or one class is missing.
     """
-    values, truth = _both_classes(scores, labels)
+    values, truth = both_classes(scores, labels)
     return float(roc_auc_score(truth, values))
 
 
@@ -95,7 +85,7 @@ def roc(scores: Floats, labels: Booleans) -> Roc:
     Raises:
         ValueError: as ``auc``.
     """
-    values, truth = _both_classes(scores, labels)
+    values, truth = both_classes(scores, labels)
     return Roc(*roc_curve(truth, values, drop_intermediate=False))
 
 
@@ -110,7 +100,7 @@ def rates_at(scores: Floats, labels: Booleans, threshold: float) -> Rates:
     Raises:
         ValueError: shapes differ, a score is not finite, or the threshold is nan (infinite is fine).
     """
-    values, truth = _checked(scores, labels)
+    values, truth = labelled(scores, labels)
     if math.isnan(threshold):
         raise ValueError("the threshold is nan; give a number or infinity")
     called = called_diseased(values, threshold)
@@ -153,125 +143,29 @@ def threshold_youden(scores: Floats, labels: Booleans) -> float:
     return float(curve.thresholds[int(np.argmax(gain)) + 1])
 
 
-def threshold_for_specificity(healthy_scores: Floats, specificity: float) -> float:
-    """A threshold from held-out healthy scores alone that keeps the promised specificity on new images.
-
-    The split-conformal quantile: with k = ceil((n + 1) * specificity), the smallest float above the k-th
-    smallest score. A new image exchangeable with the held-out ones then falls below it with probability at
-    least ``specificity``, averaged over the draw of the held-out images. No disease label is used.
-
-    Args:
-        healthy_scores: (n,) scores of healthy images neither trained on nor tested.
-        specificity: strictly between 0 and 1.
+def patient_scores(
+    scores: Floats, patients: Sequence[str], how: PatientScore = "mean", top: int = 5
+) -> tuple[list[str], NDArray[np.float64]]:
+    """One score a patient: the mean of the images' (the paper's way for volumes), their max, or top: the mean of
+    the ``top`` highest, of all where there are fewer.
 
     Returns:
-        The threshold, or +inf if n is below ``healthy_needed(specificity)``: then nothing can be promised.
+        The patients in alphabetical order and their (P,) scores.
 
     Raises:
-        ValueError: a score is not finite, or ``specificity`` is out of range.
+        ValueError: lengths differ, a score is not finite, or ``top`` is below 1.
     """
-    values = _finite_row(healthy_scores, "healthy scores")
-    k = math.ceil((len(values) + 1) * _exact(specificity))
-    if k > len(values):
-        return math.inf
-    return float(np.nextafter(np.sort(values)[k - 1], np.inf))
-
-
-def healthy_needed(specificity: float) -> int:
-    """How many held-out healthy images ``threshold_for_specificity`` needs (0.90: 9, 0.95: 19, 0.99: 99).
-
-    Raises:
-        ValueError: ``specificity`` is not strictly between 0 and 1.
-    """
-    share = _exact(specificity)
-    return math.ceil(share / (1 - share))
-
-
-def bootstrap_interval(
-    statistic: Statistic,
-    scores: Floats,
-    labels: Booleans,
-    groups: Sequence[str] | None = None,
-    *,
-    generator: np.random.Generator,
-    resamples: int = 1000,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile bootstrap interval of ``statistic(scores, labels)``.
-
-    Args:
-        statistic: e.g. ``auc``; a nan from any resample makes both ends nan.
-        groups: (N,) patient of each image. Patients are then drawn, each with all its images: images of one
-            patient resemble each other, and drawing them singly makes the interval too narrow. None: images.
-        generator: the only source of randomness.
-
-    A resample that holds only one class is drawn again.
-
-    Raises:
-        ValueError: shapes differ, a score is not finite, one class is missing, or ``level`` or
-            ``resamples`` make no sense.
-    """
-    values, truth = _both_classes(scores, labels)
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level {level} must lie between 0 and 1, and resamples {resamples} be at least 1")
-    draw = _Resampler(np.arange(len(values)) if groups is None else _group_numbers(groups, len(values)))
-    found = np.empty(resamples)
-    for number in range(resamples):
-        chosen = draw(generator)
-        while truth[chosen].all() or not truth[chosen].any():
-            chosen = draw(generator)
-        found[number] = statistic(values[chosen], truth[chosen])
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level)
-
-
-def patient_means(scores: Floats, patients: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
-    """Mean score of each patient's images: the patients in alphabetical order and their (P,) means.
-
-    Raises:
-        ValueError: lengths differ, or a score is not finite.
-    """
-    values = _finite_row(scores, "scores")
-    numbers = _group_numbers(patients, len(values))
+    values = finite_row(scores)
+    numbers = group_numbers(patients, len(values))
+    if top < 1:
+        raise ValueError(f"top {top} must be at least 1")
+    if how != "mean":
+        order = np.lexsort((-values, numbers))
+        sizes = np.bincount(numbers)
+        place = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        kept = order[place < (1 if how == "max" else top)]
+        values, numbers = values[kept], numbers[kept]
     return sorted(set(patients)), np.bincount(numbers, weights=values) / np.bincount(numbers)
-
-
-def pixel_auroc(differences: Iterable[Floats], masks: Iterable[Booleans]) -> float:
-    """AUC of the difference map as a score of each pixel, over all pixels of all images together.
-
-    Maps are rounded to 65,536 levels and counted image by image, so memory does not grow with the number of
-    images and the result is exact for the rounded maps.
-
-    Args:
-        differences: (H, W) maps in [0, 1], or one (N, H, W) array.
-        masks: as many (H, W) lesion masks, True = lesion; all False for a healthy image.
-
-    Returns:
-        The AUC; nan if no pixel (or every pixel) is lesion.
-
-    Raises:
-        ValueError: numbers or shapes differ, or a map leaves [0, 1].
-    """
-    lesion, normal = _pixel_counts(differences, masks)
-    pairs = lesion.sum() * normal.sum()
-    if pairs == 0:
-        return math.nan
-    below = np.cumsum(normal) - normal
-    return float((lesion * (below + normal / 2)).sum() / pairs)
-
-
-def best_dice(differences: Iterable[Floats], masks: Iterable[Booleans]) -> float:
-    """Highest Dice overlap of thresholded difference maps with the lesions, one threshold for all images.
-
-    The threshold is chosen on the test masks, so this is an upper bound rather than a forecast. Arguments and
-    errors as ``pixel_auroc``; nan if no pixel is lesion.
-    """
-    lesion, normal = _pixel_counts(differences, masks)
-    if lesion.sum() == 0:
-        return math.nan
-    hits = np.cumsum(lesion[::-1])
-    called = hits + np.cumsum(normal[::-1])
-    return float((2 * hits / (called + lesion.sum())).max())
 
 
 def measure(
@@ -282,13 +176,16 @@ def measure(
     patients: Sequence[str] | None = None,
     generator: np.random.Generator,
     resamples: int = 1000,
+    how: PatientScore = "mean",
+    top: int = 5,
 ) -> Performance:
     """All of a detector's numbers on a labelled test set.
 
     Args:
         honest_threshold: from healthy or validation data alone; None if there is none.
         patients: (N,) patient of each image: the interval then draws patients, and the AUC of each patient's
-            mean score is given too (a patient with any diseased image counts as diseased).
+            score is given too (a patient with any diseased image counts as diseased).
+        how, top: a patient's score, as in ``patient_scores``.
 
     Raises:
         ValueError: as ``auc`` and ``bootstrap_interval``.
@@ -296,94 +193,20 @@ def measure(
     return Performance(
         auc=auc(scores, labels),
         auc_interval=bootstrap_interval(auc, scores, labels, patients, generator=generator, resamples=resamples),
-        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients),
+        auc_by_patient=None if patients is None else _auc_by_patient(scores, labels, patients, how, top),
         paper_rates=rates_at(scores, labels, threshold_equal_rates(scores, labels)),
         honest_rates=None if honest_threshold is None else rates_at(scores, labels, honest_threshold),
     )
 
 
-def _auc_by_patient(scores: Floats, labels: Booleans, patients: Sequence[str]) -> float | None:
-    _, means = patient_means(scores, patients)
-    _, shares = patient_means(labels.astype(np.float64), patients)
-    diseased = shares > 0
-    return None if diseased.all() else auc(means, diseased)
-
-
-class _Resampler:
-    """Draws whole groups with replacement and returns the indices of their members."""
-
-    def __init__(self, numbers: NDArray[np.int64]) -> None:
-        self.order = np.argsort(numbers, kind="stable")
-        self.sizes = np.bincount(numbers)
-        self.starts = np.cumsum(self.sizes) - self.sizes
-
-    def __call__(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        drawn = generator.integers(len(self.sizes), size=len(self.sizes))
-        sizes = self.sizes[drawn]
-        before = np.cumsum(sizes) - sizes
-        chosen: NDArray[np.int64] = self.order[np.arange(sizes.sum()) + np.repeat(self.starts[drawn] - before, sizes)]
-        return chosen
-
-
-def _group_numbers(groups: Sequence[str], length: int) -> NDArray[np.int64]:
-    if len(groups) != length:
-        raise ValueError(f"{len(groups)} patients for {length} scores; give one patient for each image")
-    numbers = {group: number for number, group in enumerate(sorted(set(groups)))}
-    return np.array([numbers[group] for group in groups], dtype=np.int64)
-
-
-def _pixel_counts(
-    differences: Iterable[Floats], masks: Iterable[Booleans]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many lesion and how many other pixels have each of the 65,536 levels (float64: exact to 2**53)."""
-    lesion, normal = np.zeros(PIXEL_LEVELS), np.zeros(PIXEL_LEVELS)
-    for difference, mask in zip(differences, masks, strict=True):
-        if mask.dtype != np.bool_ or mask.shape != difference.shape:
-            raise ValueError(
-                f"a mask of {mask.dtype} {mask.shape} for a difference map {difference.shape}; "
-                "give a boolean mask of the same shape"
-            )
-        if not ((difference >= 0) & (difference <= 1)).all():
-            raise ValueError("a difference map leaves [0, 1]; give |x - x'| / 2")
-        level = np.rint(difference.astype(np.float64) * (PIXEL_LEVELS - 1)).astype(np.int64)
-        lesion += np.bincount(level[mask], minlength=PIXEL_LEVELS)
-        normal += np.bincount(level[~mask], minlength=PIXEL_LEVELS)
-    return lesion, normal
-
-
-def _exact(specificity: float) -> Fraction:
-    """The decimal the user wrote: as a binary float 0.9 / (1 - 0.9) would be a little above 9."""
-    if not 0 < specificity < 1:
-        raise ValueError(f"specificity {specificity} must lie strictly between 0 and 1, for instance 0.9")
-    return Fraction(repr(float(specificity)))
+def _auc_by_patient(
+    scores: Floats, labels: Booleans, patients: Sequence[str], how: PatientScore, top: int
+) -> float | None:
+    _, values = patient_scores(scores, patients, how, top)
+    _, worst = patient_scores(labels.astype(np.float64), patients, "max")
+    diseased = worst > 0
+    return None if diseased.all() else auc(values, diseased)
 
 
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
-
-
-def _finite_row(scores: Floats, name: str) -> NDArray[np.float64]:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1:
-        raise ValueError(f"{name} have shape {values.shape}; give one number for each image")
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise ValueError(f"{bad} of {len(values)} {name} are not finite")
-    return values
-
-
-def _checked(scores: Floats, labels: Booleans) -> tuple[NDArray[np.float64], Booleans]:
-    values, truth = _finite_row(scores, "scores"), np.asarray(labels)
-    if truth.dtype != np.bool_ or truth.shape != values.shape:
-        raise ValueError(
-            f"labels are {truth.dtype} {truth.shape} for {len(values)} scores; give a boolean for each image"
-        )
-    return values, truth
-
-
-def _both_classes(scores: Floats, labels: Booleans) -> tuple[NDArray[np.float64], Booleans]:
-    values, truth = _checked(scores, labels)
-    diseased = int(truth.sum())
-    if diseased in (0, len(truth)):
-        raise ValueError(f"{diseased} diseased and {len(truth) - diseased} healthy images; both classes are needed")
-    return values, truth

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from healthygan.metrics import Interval
-
-Floats = NDArray[np.float64]
+from healthygan.arrays import Floats, finite_row
+from healthygan.intervals import Interval
 
 TYPICAL_SHIFT, SHIFT_SPREAD = 2.0, 0.7
 """The prior on the slope, log-normal: standard deviations of healthy scores, and the spread of its logarithm."""
@@ -126,10 +125,10 @@ def _parameters(mixture: Mixture, healthy: Floats) -> Floats:
     return np.array([share, intercept, np.log(mixture.slope * healthy.std())])
 
 
-def _checked(scores: Floats) -> Floats:
-    values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
-        raise ValueError("a mixture needs two finite scores or more of either kind")
+def _checked(scores: Floats) -> NDArray[np.float64]:
+    values = finite_row(scores)
+    if len(values) < 2:
+        raise ValueError("a mixture needs two scores or more of either kind")
     return values
 
 

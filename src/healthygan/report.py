@@ -13,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from healthygan import figures
+from healthygan.arrays import Booleans, Floats
 from healthygan.figures import DARK, LIGHT, Theme
 from healthygan.files import write_text
-from healthygan.metrics import Booleans, Floats, Performance, Rates, called_diseased
+from healthygan.intervals import Comparison
+from healthygan.metrics import Performance, Rates, called_diseased
+from healthygan.selection import Selection
 
 # Each group of example pictures, in the order of the report: its title and what to look for.
 GROUPS = {
@@ -38,7 +41,7 @@ DISCLAIMER = "HealthyGAN is research software. It is not a medical device and mu
 
 @dataclass(frozen=True)
 class Case:
-    """One image worth looking at. Pictures are (H, W): images in [-1, 1], mask and difference in [0, 1]."""
+    """An image or patient worth looking at. Pictures are (H, W): images in [-1, 1], mask and difference in [0, 1]."""
 
     name: str
     score: float
@@ -69,12 +72,18 @@ class Evaluation:
     cohort: str
     scores: Floats  # (N,)
     labels: Booleans | None = None  # (N,), True = diseased
+    unit: str = "images"  # what is scored and counted: "images" or "patients"
     performance: Performance | None = None  # from metrics.measure
     honest_threshold: float | None = None
     honest_rule: str = ""  # in words, e.g. "specificity 0.90 on 90 held-out healthy images"
     held_out_healthy: Floats | None = None  # scores of healthy images neither trained on nor tested
     pixel_auroc: float | None = None
     best_dice: float | None = None
+    aupro: float | None = None
+    flip_stability: float | None = None
+    rival: str = ""  # name of the run that ``comparison`` is against
+    comparison: Comparison | None = None  # by patient: first this run, second the rival
+    selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
     warnings: tuple[str, ...] = ()
     cases: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)  # by key of GROUPS
@@ -117,7 +126,8 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "title": evaluation.title,
         "detector": evaluation.detector,
         "cohort": evaluation.cohort,
-        "images": len(evaluation.scores),
+        "unit": evaluation.unit,
+        evaluation.unit: len(evaluation.scores),
         "diseased": None if evaluation.labels is None else int(evaluation.labels.sum()),
         "auc": result and _finite(result.auc),
         "auc_interval": result and [_finite(result.auc_interval.low), _finite(result.auc_interval.high)],
@@ -129,6 +139,11 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "honest_rule": evaluation.honest_rule,
         "pixel_auroc": _finite(evaluation.pixel_auroc),
         "best_dice": _finite(evaluation.best_dice),
+        "aupro": _finite(evaluation.aupro),
+        "flip_stability": _finite(evaluation.flip_stability),
+        "rival": evaluation.rival or None,
+        "comparison": _comparison_json(evaluation.comparison),
+        "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
         "warnings": list(evaluation.cautions),
         "settings": dict(evaluation.settings),
@@ -141,7 +156,7 @@ def evaluation_table(evaluation: Evaluation) -> Table:
     table.add_column("")
     result = evaluation.performance
     if result is None:
-        table.add_column("images", justify="right")
+        table.add_column(evaluation.unit, justify="right")
         for name, value in _pile_rows(evaluation):
             table.add_row(name, value)
         return table
@@ -161,7 +176,7 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    sections = (_headline, _metrics, _controls, _charts, _pictures, _training, _settings)
+    sections = (_headline, _metrics, _controls, _charts, _pictures, _selection, _training, _settings)
     body = "".join(section(evaluation) for section in sections)
     # The policy forbids the page to load or run anything, whatever a file name may contain.
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -195,8 +210,13 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
     if result is not None:
         rivals = [name for name, value in evaluation.controls.items() if value >= result.auc]
         found += [f"The control “{name}” tells the classes apart as well as the detector." for name in rivals]
+        near = [name for name, value in evaluation.controls.items() if result.auc_interval.low <= value < result.auc]
+        if near:
+            names = ", ".join(f"“{name}”" for name in near)
+            found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
     if evaluation.honest_threshold == math.inf:
-        found.append("Too few held-out healthy images to set an honest threshold: nothing is called diseased.")
+        short = f"Too few held-out healthy {evaluation.unit}"
+        found.append(f"{short} to set an honest threshold: nothing is called diseased.")
     return found
 
 
@@ -220,8 +240,8 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
     low, high, level = result.auc_interval
     facts = [("AUC", _number(result.auc), f"{100 * level:g} % interval {_number(low)} to {_number(high)}")]
     sentence = (
-        "Shown one diseased and one healthy image picked at random, the detector gives the diseased one the "
-        f"higher score {100 * result.auc:.0f} times in 100."
+        f"Shown one diseased and one healthy {evaluation.unit[:-1]} picked at random, the detector gives the "
+        f"diseased one the higher score {100 * result.auc:.0f} times in 100."
     )
     rates = result.honest_rates
     if rates is not None and math.isfinite(rates.threshold):
@@ -242,7 +262,7 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
         )
         sentence += (
             f" At a threshold set without looking at the test labels ({_safe(evaluation.honest_rule)}) "
-            f"it finds {rates.tp:,} of {diseased:,} diseased images and calls {rates.fp:,} of {healthy:,} "
+            f"it finds {rates.tp:,} of {diseased:,} diseased {evaluation.unit} and calls {rates.fp:,} of {healthy:,} "
             "healthy ones diseased."
         )
     return facts, sentence
@@ -314,11 +334,11 @@ def _charts(evaluation: Evaluation) -> str:
     if labels is None or result is None:
         groups = {"unlabelled": scores, "healthy": evaluation.held_out_healthy}
         note = "The pile's scores" + (
-            ", beside those of held-out healthy images." if evaluation.held_out_healthy is not None else "."
+            f", beside those of held-out healthy {evaluation.unit}." if evaluation.held_out_healthy is not None else "."
         )
     else:
         groups = {"healthy": scores[~labels], "diseased": scores[labels]}
-        note = "Scores of the test images. The less the groups overlap, the better."
+        note = f"Scores of the test {evaluation.unit}. The less the groups overlap, the better."
         lines["paper's threshold"] = result.paper_rates.threshold
         points = {"paper's way": result.paper_rates}
         if result.honest_rates is not None:
@@ -338,6 +358,61 @@ def _charts(evaluation: Evaluation) -> str:
         )
     )
     return _section("scores", "Scores", f'<div class="charts">{"".join(charts)}</div>')
+
+
+def _selection(evaluation: Evaluation) -> str:
+    found = evaluation.selection
+    if found is None or not (found.curves or found.test_auc):
+        return ""
+    names, rows = _choice_rows(found)
+    body = "".join(f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    remarks = "".join(
+        f'<p class="note">{_safe(f"{curve.name}: {curve.remark}.")}</p>' for curve in found.curves if curve.remark
+    )
+    curves = {curve.name: curve.values for curve in found.curves}
+    best = {curve.name: curve.best for curve in found.curves}
+    if found.test_auc:
+        curves["AUC on the test labels (for measuring only)"] = found.test_auc
+        best["AUC on the test labels (for measuring only)"] = max(
+            found.test_auc, key=lambda n: (found.test_auc or {})[n]
+        )
+    chart = _chart(
+        "Candidates",
+        "Each figure over the iterations; the dot is what it would take, the dashed line the model that scored here.",
+        lambda theme: figures.selection_curve(curves, best, found.chosen, theme),
+    )
+    return _section(
+        "selection",
+        "Choice of the checkpoint",
+        f"<p>Chosen by: {_safe(found.rule)}.</p>"
+        + _table("".join(f"<th>{name}</th>" for name in names), body)
+        + remarks
+        + f'<div class="charts">{chart}</div>',
+    )
+
+
+def selection_table(selection: Selection) -> Table:
+    """What each rule would take, for the terminal."""
+    names, rows = _choice_rows(selection)
+    table = Table(title="Checkpoint by rule", title_justify="left")
+    for name in names:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _choice_rows(selection: Selection) -> tuple[list[str], list[list[str]]]:
+    names = ["rule", "iteration", "figure"]
+    if selection.test_auc:
+        names += ["test AUC", "against the best", "against the last"]
+    rows = []
+    for choice in selection.choices():
+        row = [choice.rule, f"{choice.iteration:,}", choice.figure]
+        if choice.test_auc is not None:
+            row += [_number(choice.test_auc), f"{choice.from_best:+.3f}", f"{choice.from_last:+.3f}"]
+        rows.append(row)
+    return names, rows
 
 
 def _training(evaluation: Evaluation) -> str:
@@ -367,7 +442,9 @@ def _pictures(evaluation: Evaluation) -> str:
     top = _scale_top(shown)
     scale = "" if top is None else _scale(top, any(case.translated is not None for case in shown))
     groups = "".join(_group(key, evaluation, top or 1.0) for key in GROUPS if evaluation.cases.get(key))
-    return _section("pictures", "Pictures", scale + groups)
+    of_patient = '<p class="note">Of each patient the image with the highest score is shown.</p>'
+    note = of_patient if evaluation.unit == "patients" else ""
+    return _section("pictures", "Pictures", note + scale + groups)
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
@@ -393,7 +470,7 @@ def _scale(top: float, translated: bool) -> str:
 
 
 def _group(key: str, evaluation: Evaluation, top: float) -> str:
-    title, hint = GROUPS[key]
+    title, hint = (text.replace("images", evaluation.unit) for text in GROUPS[key])
     cards = "".join(_card(case, evaluation, top) for case in evaluation.cases[key])
     return f'<h3 id="{key}">{title}</h3><p>{hint}</p><div class="cards">{cards}</div>'
 
@@ -490,13 +567,26 @@ def _auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, st
         (f"{100 * level:g} % interval", f"{_number(low)} to {_number(high)}"),
         ("AUC by patient", _number(result.auc_by_patient)),
         ("pixel AUC of the difference maps", _number(evaluation.pixel_auroc)),
+        ("AUPRO of the difference maps, to 0.3", _number(evaluation.aupro)),
         ("best Dice of the difference maps (optimistic)", _number(evaluation.best_dice)),
+        ("difference maps' stability under flips", _number(evaluation.flip_stability)),
     ]
+    if evaluation.comparison is not None:
+        ours, theirs, error, p_value = evaluation.comparison
+        found = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
+        rows.append((f"AUC by patient of {evaluation.rival}", _number(theirs)))
+        rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else found))
     return [row for row in rows if row[1] != "–"]
 
 
+def _comparison_json(found: Comparison | None) -> dict[str, float | None] | None:
+    return None if found is None else {name: _finite(value) for name, value in found._asdict().items()}
+
+
 def _pile_rows(evaluation: Evaluation) -> list[tuple[str, str]]:
-    rows = [("images", f"{len(evaluation.scores):,}")]
+    rows = [(evaluation.unit, f"{len(evaluation.scores):,}")]
+    if evaluation.flip_stability is not None:
+        rows.append(("difference maps' stability under flips", _number(evaluation.flip_stability)))
     if evaluation.honest_threshold is not None:
         above = int(called_diseased(evaluation.scores, evaluation.honest_threshold).sum())
         rows.append(("above the threshold", f"{above:,}"))

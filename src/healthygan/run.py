@@ -3,10 +3,14 @@
 config.yaml      every setting          checkpoint.pt    to resume from
 cohort.csv       who was in which split candidates/      weights at each checkpoint
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
+selection.json   figures of candidates  held_out.csv     scores of images held out of training
+figures.json     noted while training   familiar.pt      what training images look like
 log.csv, tensorboard/, samples/         what happened on the way
-notes.json       what a detector found   mixed_scores.csv, share.png   of the mixed set, from the contrast detector
+members/         of an ensemble: a run folder a seed
+notes.json, mixed_scores.csv, share.png   what contrast found of the mixed set
 """
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +39,10 @@ class Decision(BaseModel):
     """Where the threshold comes from, in words."""
     map_top: float
     """Difference that overlays show at full strength, in [0, 1]."""
+    region_cut: float | None = None
+    """Difference above which a pixel belongs to a region: a high percentile of healthy images' maps."""
+    diseased_share: float | None = None
+    """Estimated share of the mixed set that is diseased, as far as the scores can tell."""
 
 
 class Run:
@@ -48,12 +56,20 @@ class Run:
         self.checkpoint = path / "checkpoint.pt"
         self.model = path / "model.pt"
         self.decision = path / "decision.json"
+        self.selection = path / "selection.json"
+        self.held_out = path / "held_out.csv"
+        self.familiar = path / "familiar.pt"
+        self.figures = path / "figures.json"
         self.log = path / "log.csv"
         self.samples = path / "samples"
         self.notes = path / "notes.json"
         self.mixed_scores = path / "mixed_scores.csv"
         self.share_picture = path / "share.png"
         self._candidates = path / "candidates"
+
+    def member(self, number: int) -> "Run":
+        """The run folder of one member of an ensemble."""
+        return Run(self.path / "members" / str(number))
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """What ``save_checkpoint`` wrote; none if there is none yet."""
@@ -74,6 +90,24 @@ class Run:
             if match := re.fullmatch(r"iteration_(\d+)", path.stem):
                 found[int(match[1])] = path
         return dict(sorted(found.items()))
+
+    def save_figures(self, figures: dict[int, float]) -> None:
+        """Keep the figure of the held-out healthy images by iteration."""
+        write_json(self.figures, figures)
+
+    def load_figures(self) -> dict[int, float]:
+        """What ``save_figures`` wrote, iterations ascending; empty where there is none.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.figures.exists():
+            return {}
+        try:
+            found = json.loads(self.figures.read_bytes())
+            return dict(sorted((int(number), float(figure)) for number, figure in found.items()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{self.figures}: damaged ({error}); copy the run folder again or train anew") from error
 
     def save_notes(self, lines: Sequence[str]) -> None:
         """Keep what a detector has to say of its training, a sentence each."""

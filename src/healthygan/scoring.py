@@ -7,7 +7,8 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +18,33 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from healthygan import workflow
-from healthygan.data.cohort import Cohort
+from healthygan.config import SelectionConfig
+from healthygan.conformal import healthy_needed_for_worklist, worklist
+from healthygan.conformal import p_values as p_values_of
+from healthygan.data.cohort import Cohort, CohortImage, Split, image_files
 from healthygan.data.preprocessing import Preprocessing, to_tensor
-from healthygan.data.readers import is_image_name, read_frames
+from healthygan.data.readers import read_frames
 from healthygan.data.store import Failure
-from healthygan.detectors.base import Detector, Prediction
 from healthygan.errors import InputError, UnreadableImage
+from healthygan.export import Engine, Predict, load_engine
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
-from healthygan.metrics import called_diseased, patient_means
+from healthygan.metrics import called_diseased
+from healthygan.prediction import device_of
 from healthygan.progress import progress
+from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
+from healthygan.trust import drift_warnings
+from healthygan.units import Units
 
-BATCH = 32
+WORKERS = os.cpu_count() or 1
+"""Threads that read files and write maps."""
+BATCH_PIXELS = {"cpu": 2**17, "cuda": 2**21, "mps": 2**20}
+"""Pixels of a batch: enough to fill the device, few enough for the caches of a CPU and for any memory."""
+Decoded = list[tuple[int, NDArray[np.uint16]]]
+"""Numbers and pixels, C x H x W, of a file's frames."""
 FIELDS = ("path", "frame", "score")
-COLUMNS = ("rank", "path", "frame", "score", "flagged", "patient_id", "patient_score")
+COLUMNS = ("rank", "path", "frame", "score", "p_value", "flagged", "worklist", "patient_id", "patient_score")
 
 
 @dataclass(frozen=True)
@@ -42,13 +55,39 @@ class Scored:
     images: int
     flagged: int | None
     failures: tuple[Failure, ...]
+    listed: int | None = None
+    """On the worklist, if one was asked for."""
+    warnings: tuple[str, ...] = ()
+    noun: str = "images"
+    """What ``flagged`` and ``listed`` count: images or patients."""
 
 
 @dataclass(frozen=True)
 class _Options:
+    output: Path
     overlays: bool
     arrays: bool
     map_top: float
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """One frame of a file, on its way through the network."""
+
+    path: Path
+    number: int
+    pixels: NDArray[np.uint16]
+    last: bool
+    """Whether the file has no further one."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Frames, their scores, and what is still to be done before they may count as scored."""
+
+    frames: list[_Frame]
+    scores: list[float]
+    maps: list[Future[None]]
 
 
 def score(
@@ -60,6 +99,8 @@ def score(
     arrays: bool = False,
     strict: bool = False,
     device: str = "auto",
+    fdr: float | None = None,
+    engine: Engine = "torch",
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -71,28 +112,60 @@ def score(
         images: files, folders, or manifests (.csv), which tell the patients too.
         output: the folder to write to.
         strict: refuse the first unreadable file instead of listing it.
+        fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
+        engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
 
     Raises:
-        InputError: nothing to score, the run is not finished, or ``output`` holds another run's scores.
+        InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
+            not there, or a worklist is asked for and the run holds no healthy images' scores.
     """
+    if engine != "torch":
+        if device not in ("auto", "cpu"):
+            raise InputError(f"--engine {engine}: computes on the CPU, not on {device}; leave --device out")
+        device = "cpu"
     detector, config, decision = workflow.load(run, device)
+    reference = load_reference(run, config.selection)
+    _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
+    predict = load_engine(engine, run, detector)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
     failures: list[Failure] = []
-    options = _Options(overlays, arrays, decision.map_top)
-    with partial, progress("scoring", len(paths), len(paths) - len(todo)) as advance:
-        for path, frames in _decoded(todo, config.preprocessing, failures, strict):
-            for start in range(0, len(frames), BATCH):
-                partial.keep(path, _score(detector, path, frames[start : start + BATCH], output, options))
-            advance()
+    options = _Options(output, overlays, arrays, decision.map_top)
+    with (
+        partial,
+        ThreadPoolExecutor(WORKERS) as pool,
+        progress("scoring", len(paths), len(paths) - len(todo)) as advance,
+    ):
+        size = batch_size(config.preprocessing.size, device_of(detector))
+        frames = _decoded(pool, todo, config.preprocessing, size, failures, strict)
+        for batch in _written(_score(pool, predict, some, options) for some in _batches(frames, size)):
+            partial.keep(batch)
+            advance(sum(frame.last for frame in batch.frames))
     _list_failures(output / "failures.txt", failures)
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    table, flagged, count = _rank(partial, output, patients, decision.threshold)
+    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr, config.selection)
     partial.remove()
-    return Scored(table, count, flagged, tuple(failures))
+    return replace(ranked, failures=tuple(failures))
+
+
+def _check_worklist(run: Run, reference: Reference, fdr: float | None) -> None:
+    if fdr is None:
+        return
+    if not 0 < fdr < 1:
+        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
+    if not len(reference.threshold):
+        raise InputError(
+            f"{run.path}: holds no scores of healthy images kept out of training, so that no worklist can be promised; "
+            "train with selection.holdout above 0 or with healthy validation images"
+        )
+
+
+def batch_size(side: int, device: torch.device) -> int:
+    """Images of side x side pixels that go through the network together."""
+    return max(1, BATCH_PIXELS[device.type] // side**2)
 
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
@@ -120,7 +193,7 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
                 if image.patient_id:
                     patients[str(image.path)] = image.patient_id
         elif place.is_dir():
-            found.update(dict.fromkeys(sorted(path for path in place.rglob("*") if _wanted(path))))
+            found.update(dict.fromkeys(image_files(place)))
         elif place.exists():
             found[place] = None
         else:
@@ -130,48 +203,71 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     return list(found), patients
 
 
-def _wanted(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and is_image_name(path)
-
-
-Frames = list[tuple[int, NDArray[np.uint16]]]
-
-
 def _decoded(
-    paths: Sequence[Path], preprocessing: Preprocessing, failures: list[Failure], strict: bool
-) -> Iterator[tuple[Path, Frames]]:
-    """Files in order with their frames; a few are decoded ahead in threads."""
-    workers = os.cpu_count() or 1
+    pool: ThreadPoolExecutor,
+    paths: Sequence[Path],
+    preprocessing: Preprocessing,
+    batch: int,
+    failures: list[Failure],
+    strict: bool,
+) -> Iterator[_Frame]:
+    """Frames in the order of their files; about two batches are decoded ahead in threads."""
 
-    def decode(path: Path) -> Frames:
+    def decode(path: Path) -> Decoded:
         return [(image.frame, preprocessing(image)) for image in read_frames(path, preprocessing.reader)]
 
-    waiting: deque[tuple[Path, Future[Frames]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for path in [*paths, *[None] * 4 * workers]:
-            if path is not None:
-                waiting.append((path, pool.submit(decode, path)))
-            if waiting and (path is None or len(waiting) >= 4 * workers):
-                first, future = waiting.popleft()
-                try:
-                    yield first, future.result()
-                except UnreadableImage as error:
-                    if strict:
-                        raise
-                    failures.append(Failure(first, str(error)))
+    waiting: deque[tuple[Path, Future[Decoded]]] = deque()
+    upcoming = iter(paths)
+    ahead = 2 * WORKERS
+    while True:
+        waiting.extend((path, pool.submit(decode, path)) for path in islice(upcoming, max(0, ahead - len(waiting))))
+        if not waiting:
+            return
+        path, future = waiting.popleft()
+        try:
+            frames = future.result()
+        except UnreadableImage as error:
+            if strict:
+                raise
+            failures.append(Failure(path, str(error)))
+            continue
+        # Fewer files where each holds many frames: a volume fills a batch by itself.
+        ahead = max(WORKERS, 2 * batch // max(1, len(frames)))
+        for place, (number, pixels) in enumerate(frames, start=1):
+            yield _Frame(path, number, pixels, last=place == len(frames))
 
 
-def _score(detector: Detector, path: Path, frames: Frames, output: Path, options: _Options) -> list[tuple[int, float]]:
-    x = to_tensor(np.stack([pixels for _, pixels in frames]))
-    found = workflow.predict_batch(detector, x)
-    if not found.score.isfinite().all():
-        raise InputError(
-            f"{path}: its score is not a finite number; the model is damaged: copy the run again or train anew"
-        )
-    for number, (frame, _) in enumerate(frames):
-        if found.difference is not None and (options.overlays or options.arrays):
-            _write_maps(output / "maps" / f"{_map_name(path)}_{frame:04d}", x[number], found, number, options)
-    return [(frame, float(value)) for (frame, _), value in zip(frames, found.score, strict=True)]
+def _batches(frames: Iterator[_Frame], size: int) -> Iterator[list[_Frame]]:
+    """``size`` frames at a time, from one file or from many."""
+    while batch := list(islice(frames, size)):
+        yield batch
+
+
+def _score(pool: ThreadPoolExecutor, predict: Predict, frames: list[_Frame], options: _Options) -> _Batch:
+    x = to_tensor(np.stack([frame.pixels for frame in frames]))
+    found = predict(x)
+    for frame, finite in zip(frames, found.score.isfinite().tolist(), strict=True):
+        if not finite:
+            raise InputError(
+                f"{frame.path}: its score is not a finite number, so the model is damaged; "
+                "copy the run again or train anew"
+            )
+    maps = []
+    if found.difference is not None and (options.overlays or options.arrays):
+        for frame, image, difference in zip(frames, x, found.difference, strict=True):
+            maps.append(pool.submit(_write_maps, frame, image, difference[0], options))
+    return _Batch(frames, found.score.tolist(), maps)
+
+
+def _written(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The same batches, each once its maps are on disk; meanwhile the network works on the next one."""
+    before: _Batch | None = None
+    for batch in chain(batches, (None,)):
+        if before is not None:
+            for part in before.maps:
+                part.result()
+            yield before
+        before = batch
 
 
 def _map_name(path: Path) -> str:
@@ -184,15 +280,15 @@ def _number_of(path: Path) -> int:
     return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
 
 
-def _write_maps(stem: Path, x: torch.Tensor, found: Prediction, number: int, options: _Options) -> None:
-    assert found.difference is not None
-    difference = found.difference[number, 0].numpy()
+def _write_maps(frame: _Frame, x: torch.Tensor, difference: torch.Tensor, options: _Options) -> None:
+    stem = options.output / "maps" / f"{_map_name(frame.path)}_{frame.number:04d}"
     if options.overlays:
         with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
-            Image.fromarray(overlay(x.mean(dim=0).numpy(), difference, options.map_top)).save(temporary)
+            picture = overlay(x.mean(dim=0).numpy(), difference.numpy(), options.map_top)
+            Image.fromarray(picture).save(temporary)
     if options.arrays:
         with atomic_path(stem.with_name(stem.name + ".npy")) as temporary:
-            np.save(temporary, difference)
+            np.save(temporary, difference.numpy())
 
 
 class _Partial:
@@ -233,9 +329,10 @@ class _Partial:
                 except ValueError as error:
                     raise InputError(f"{self.path}: damaged ({error}); remove it to score anew") from error
 
-    def keep(self, path: Path, found: Sequence[tuple[int, float]]) -> None:
-        """Append a file's scores."""
-        self._writer.writerows((path, frame, repr(value)) for frame, value in found)
+    def keep(self, batch: _Batch) -> None:
+        """Append a batch's scores."""
+        rows = zip(batch.frames, batch.scores, strict=True)
+        self._writer.writerows((frame.path, frame.number, repr(value)) for frame, value in rows)
         self._file.flush()
 
     def remove(self) -> None:
@@ -251,19 +348,30 @@ class _Partial:
 
 
 def _rank(
-    partial: _Partial, output: Path, patients: dict[str, str], threshold: float | None
-) -> tuple[Path, int | None, int]:
+    partial: _Partial,
+    output: Path,
+    patients: dict[str, str],
+    threshold: float | None,
+    reference: Reference,
+    fdr: float | None,
+    selection: SelectionConfig,
+) -> Scored:
     """Write scores.csv, highest first; equal scores share the better rank.
 
-    A patient's score is the mean of its images'.
+    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same
+    p-value and the same marks.
     """
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
     ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
-    known = [number for number, (path, _, _) in enumerate(rows) if path in patients]
-    names, averages = patient_means(values[known], [patients[rows[number][0]] for number in known])
-    means = dict(zip(names, averages, strict=True))
-    flags = None if threshold is None else called_diseased(values, threshold)
+    images = [CohortImage(Path(path), Split.TEST, patient_id=patients.get(path)) for path, _, _ in rows]
+    units = Units(images, selection)
+    judged, of_patient = units.scores(values), units.patient_scores(values)
+    flags = None if threshold is None else called_diseased(judged, threshold)
+    p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
+    listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
+    shown_p = None if p_values is None else units.spread(p_values)
+    marks = [None if marked is None else units.spread(marked) for marked in (flags, listed)]
     table = output / "scores.csv"
     with (
         atomic_path(table) as temporary,
@@ -274,7 +382,24 @@ def _rank(
         for number in np.argsort(ranks, kind="stable"):
             path, frame, value = rows[number]
             patient = patients.get(path, "")
-            flag = "" if flags is None else int(flags[number])
-            mean = f"{means[patient]:.6f}" if patient else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", flag, patient, mean])
-    return table, None if flags is None else int(flags.sum()), len(rows)
+            p_value = "" if shown_p is None else f"{shown_p[number]:.6g}"
+            shown = ["" if marked is None else int(marked[number]) for marked in marks]
+            own = f"{of_patient[number]:.6f}" if patient or units.by_patient else ""
+            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *shown, patient, own])
+    flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
+    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(units), fdr, on_list, reference))
+    return Scored(table, len(rows), flagged, (), on_list, warnings, units.noun)
+
+
+def _short_warnings(judged: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
+    """An empty worklist that more held-out healthy images or patients might have filled."""
+    held_out = len(reference.threshold)
+    if fdr is None or listed or not judged:
+        return
+    tenth = max(judged // 10, 1)
+    needed = healthy_needed_for_worklist(judged, fdr, tenth)
+    if held_out < needed:
+        yield (
+            f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
+            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
+        )

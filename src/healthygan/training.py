@@ -4,7 +4,6 @@ Lightning Fabric gives devices, precision and several GPUs; the loop stays ours,
 turns read more easily as plain code than as a Trainer's hooks.
 """
 
-import math
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
@@ -42,12 +42,14 @@ class TrainingConfig(BaseModel):
     decay_iterations: int = Field(100_000, ge=0, description="last iterations, over which the rate falls to 0")
     batch_size: int = Field(16, ge=1, description="images of each set an iteration, over all devices together")
     flip: bool = Field(True, description="random left-right flips")
-    seed: int = Field(0, ge=0, description="of first weights, batches, flips and the penalty's mixing")
+    seed: int = Field(0, ge=0, description="of first weights, batches, flips and all noise")
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(str)] = Field(
         "32", description="bf16 keeps the weights in 32 bits"
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="what to compute on")
+    members: int = Field(1, ge=1, le=100, description="trainings of as many seeds, joined into one detector")
     devices: int = Field(1, ge=1, description="how many of them (data-parallel)")
+    nodes: int = Field(1, ge=1, description="machines with that many devices each; start the command on every one")
     log_every: int = Field(50, ge=1, description="iterations between two lines of log.csv")
     sample_every: int = Field(2_000, ge=1, description="iterations between two sample grids")
     checkpoint_every: int = Field(10_000, ge=1, description="iterations between two checkpoints and candidates")
@@ -62,15 +64,29 @@ class Batch:
     """What one iteration sees on this device: N images of either set and the penalty's mixing coefficients."""
 
     mixed: Tensor
-    """A, N x C x H x W in [-1, 1]."""
+    """A, N x C x H x W in [-1, 1]; no image where the recipe does without."""
     healthy: Tensor
     """B, likewise."""
     mix: Tensor
     """N x 1 x 1 x 1, uniform in [0, 1]."""
 
+    def parts(self, count: int) -> tuple["Batch", ...]:
+        """``count`` batches of N / count images each."""
+        split = (tensor.chunk(count) if len(tensor) else (tensor,) * count for tensor in vars(self).values())
+        return tuple(Batch(*tensors) for tensors in zip(*split, strict=True))
+
 
 class Recipe(ABC):
-    """What the loop needs of a detector in training."""
+    """What the loop needs of a detector in training.
+
+    Stages are the recipe's own: it is told the iteration. Torch's random numbers in ``step`` are those of the seed
+    and the iteration, whatever was drawn before.
+    """
+
+    uses_mixed: ClassVar[bool] = True
+    """Whether it learns from the mixed set; else that set only lends the sample grids their images."""
+    draws: int = 1
+    """Batches of each set an iteration, given to ``step`` as one (``Batch.parts``)."""
 
     @abstractmethod
     def modules(self) -> dict[str, nn.Module]:
@@ -91,6 +107,29 @@ class Recipe(ABC):
     @abstractmethod
     def sample(self, x: Tensor) -> dict[str, Tensor]:
         """Named pictures of a batch x, each N x C x H x W in [-1, 1]."""
+
+    def can_score(self, iteration: int) -> bool:
+        """Whether the weights after ``iteration`` are worth keeping as a candidate."""
+        return True
+
+
+class WatchedRecipe(Recipe):
+    """A recipe that is stopped, and whose candidate is chosen, by a figure of healthy images held out of training."""
+
+    @abstractmethod
+    def figure(self, x: Tensor) -> Tensor:
+        """(N,): the figure of x, N x C x H x W in [-1, 1]; lower is better. The loop averages over images."""
+
+    @abstractmethod
+    def finished(self, figures: Mapping[int, float]) -> bool:
+        """Whether to stop, given the averages so far by iteration, ascending."""
+
+
+def descend(optimiser: Optimizer, loss: Tensor) -> None:
+    """One step of ``optimiser`` down ``loss``, on one device."""
+    optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
 
 
 class Order:
@@ -124,7 +163,15 @@ class Batches:
     """
 
     def __init__(
-        self, healthy: ImageStore, mixed: ImageStore, settings: TrainingConfig, rank: int = 0, ranks: int = 1
+        self,
+        healthy: ImageStore,
+        mixed: ImageStore,
+        settings: TrainingConfig,
+        rank: int = 0,
+        ranks: int = 1,
+        *,
+        uses_mixed: bool = True,
+        draws: int = 1,
     ) -> None:
         if settings.batch_size % ranks:
             raise InputError(
@@ -135,27 +182,28 @@ class Batches:
             name: Order(len(store), settings.seed, number) for number, (name, store) in enumerate(self.stores.items())
         }
         self.settings = settings
-        size = settings.batch_size // ranks
-        self.share = slice(rank * size, (rank + 1) * size)
+        self.uses_mixed = uses_mixed
+        self.size = settings.batch_size * draws
+        share = self.size // ranks
+        self.share = slice(rank * share, (rank + 1) * share)
 
     def __call__(self, iteration: int) -> Batch:
         """The batch of ``iteration``, counted from 1, on the CPU."""
-        size = self.settings.batch_size
         random = torch.Generator().manual_seed(_mixed_seed(self.settings.seed, iteration))
-        images = {name: self._images(name, iteration, random) for name in self.stores}
-        mix = torch.rand(size, 1, 1, 1, generator=random)[self.share]
-        return Batch(images["mixed"], images["healthy"], mix)
+        mixed = self._images("mixed", iteration, random) if self.uses_mixed else torch.empty(0)
+        healthy = self._images("healthy", iteration, random)
+        mix = torch.rand(self.size, 1, 1, 1, generator=random)[self.share]
+        return Batch(mixed, healthy, mix)
 
     def _images(self, name: str, iteration: int, random: torch.Generator) -> Tensor:
-        size = self.settings.batch_size
-        chosen = self.orders[name].take((iteration - 1) * size, size)[self.share]
+        chosen = self.orders[name].take((iteration - 1) * self.size, self.size)[self.share]
         images = to_tensor(self.stores[name].read(chosen))
-        flipped = torch.rand(size, 1, 1, 1, generator=random)[self.share] < 0.5
+        flipped = torch.rand(self.size, 1, 1, 1, generator=random)[self.share] < 0.5
         return torch.where(flipped, images.flip(3), images) if self.settings.flip else images
 
 
-def _mixed_seed(seed: int, iteration: int) -> int:
-    return int(np.random.SeedSequence([seed, iteration]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _mixed_seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def learning_rate_factor(iteration: int, settings: TrainingConfig) -> float:
@@ -191,22 +239,36 @@ class FiniteWatch:
 
 
 class Training:
-    """One run's training: devices, folder, settings, and where an earlier run stopped."""
+    """One run's training: devices, folder, settings, and where an earlier run stopped.
 
-    def __init__(self, settings: TrainingConfig, run: Run, fabric: Fabric) -> None:
+    Args:
+        watched: healthy images held out for a ``WatchedRecipe``'s figure.
+    """
+
+    def __init__(self, settings: TrainingConfig, run: Run, fabric: Fabric, watched: ImageStore | None = None) -> None:
         self.settings = settings
         self.folder = run
         self.fabric = fabric
+        self.watched = watched
+        self.figures: dict[int, float] = {}
 
     def run(self, recipe: Recipe, healthy: ImageStore, mixed: ImageStore) -> None:
-        """Train to the last iteration, from the run's checkpoint if there is one.
+        """Train to the last iteration or until the recipe has finished, from the run's checkpoint if there is one.
 
         Raises:
             Stopped: Ctrl-C or SIGTERM came; a checkpoint holds all that was done.
             InputError: a loss stopped being finite, or the checkpoint does not fit.
         """
         done = self._restore(recipe)
-        batches = Batches(healthy, mixed, self.settings, self.fabric.global_rank, self.fabric.world_size)
+        batches = Batches(
+            healthy,
+            mixed,
+            self.settings,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+            uses_mixed=recipe.uses_mixed,
+            draws=recipe.draws,
+        )
         with (
             _asked_to_stop() as asked,
             TrainingLog(self.folder, done, enabled=self.fabric.is_global_zero) as log,
@@ -215,17 +277,21 @@ class Training:
             watch = FiniteWatch(self.fabric.device)
             saved, note = done, ""
             for iteration in range(done + 1, self.settings.iterations + 1):
+                if isinstance(recipe, WatchedRecipe) and recipe.finished(self.figures):
+                    break
                 found = self._iterate(recipe, iteration, batches(iteration))
                 watch.see(iteration, found)
                 if self._due(iteration, self.settings.log_every):
                     watch.check(self.folder, saved)
-                    note = log.write(iteration, _floats(found) | _gradient_norms(recipe))
+                    note = log.write(iteration, _floats(self._mean(found)) | _gradient_norms(recipe))
                 if self._due(iteration, self.settings.sample_every):
                     self._draw(recipe, mixed, iteration, log)
-                stop = self._anyone(bool(asked))
-                if stop or self._due(iteration, self.settings.checkpoint_every):
+                stop, due = self._anyone(bool(asked)), self._due(iteration, self.settings.checkpoint_every)
+                if stop or due:
                     watch.check(self.folder, saved)
-                    saved = self._save(recipe, iteration, candidate=not stop)
+                    if due:
+                        self._keep_candidate(recipe, iteration, log)
+                    saved = self._save(recipe, iteration)
                 advance(note=note)
                 if stop and iteration < self.settings.iterations:
                     raise Stopped(
@@ -239,7 +305,11 @@ class Training:
                 group["lr"] = optimiser.defaults["lr"] * factor
         device = self.fabric.device
         moved = Batch(batch.mixed.to(device), batch.healthy.to(device), batch.mix.to(device))
-        return recipe.step(iteration, moved)
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            # The last number keeps these apart from the batches' and gives each device its own.
+            torch.manual_seed(_mixed_seed(self.settings.seed, iteration, 1 + self.fabric.global_rank))
+            return recipe.step(iteration, moved)
 
     def _due(self, iteration: int, every: int) -> bool:
         return iteration % every == 0 or iteration == self.settings.iterations
@@ -251,6 +321,14 @@ class Training:
         together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
         return bool(torch.as_tensor(together) > 0)
 
+    def _mean(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses over all devices' images: each device has only seen its own."""
+        if self.fabric.world_size == 1:
+            return found
+        together = torch.stack([value.float() for value in found.values()])
+        together = torch.as_tensor(self.fabric.all_reduce(together, reduce_op="mean"))
+        return dict(zip(found, together, strict=True))
+
     def _restore(self, recipe: Recipe) -> int:
         state = self.folder.load_checkpoint()
         if state is None:
@@ -260,31 +338,46 @@ class Training:
                 module.load_state_dict(state["modules"][name])
             for name, optimiser in recipe.optimisers().items():
                 optimiser.load_state_dict(state["optimisers"][name])
-            torch.set_rng_state(state["random"])
-            return int(state["iteration"])
+            done = int(state["iteration"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
                 f"{self.folder.checkpoint}: does not fit this configuration ({_first_line(error)}); "
                 "resume with the run's own config.yaml"
             ) from error
+        self.figures = {number: figure for number, figure in self.folder.load_figures().items() if number <= done}
+        return done
 
-    def _save(self, recipe: Recipe, iteration: int, candidate: bool) -> int:
+    def _keep_candidate(self, recipe: Recipe, iteration: int, log: TrainingLog) -> None:
+        if not self.fabric.is_global_zero or not recipe.can_score(iteration):
+            return
+        self.folder.save_candidate(iteration, recipe.weights())
+        if isinstance(recipe, WatchedRecipe) and self.watched is not None:
+            self.figures[iteration] = self._figure(recipe, self.watched)
+            self.folder.save_figures(self.figures)
+            log.figure(iteration, self.figures[iteration])
+
+    def _figure(self, recipe: WatchedRecipe, watched: ImageStore) -> float:
+        """The recipe's figure, averaged over the held-out healthy images."""
+        size = self.settings.batch_size
+        found = []
+        for chosen in in_batches(len(watched), size):
+            found.append(recipe.figure(to_tensor(watched.read(chosen)).to(self.fabric.device)).double().cpu())
+        return float(torch.cat(found).mean())
+
+    def _save(self, recipe: Recipe, iteration: int) -> int:
         if self.fabric.is_global_zero:
             state: dict[str, Any] = {
                 "iteration": iteration,
                 "modules": {name: module.state_dict() for name, module in recipe.modules().items()},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in recipe.optimisers().items()},
-                "random": torch.get_rng_state(),
             }
             self.folder.save_checkpoint(state)
-            if candidate:
-                self.folder.save_candidate(iteration, recipe.weights())
         self.fabric.barrier()
         return iteration
 
     def _draw(self, recipe: Recipe, mixed: ImageStore, iteration: int, log: TrainingLog) -> None:
         if self.fabric.is_global_zero:
-            chosen = np.linspace(0, len(mixed) - 1, min(SAMPLES, len(mixed))).astype(np.int64)
+            chosen = evenly_spaced(len(mixed), SAMPLES)
             pictures = recipe.sample(to_tensor(mixed.read(chosen)).to(self.fabric.device))
             log.picture(iteration, sample_grid({name: _array(image) for name, image in pictures.items()}))
 
@@ -299,15 +392,16 @@ def launch(settings: TrainingConfig) -> Fabric:
         fabric = Fabric(
             accelerator=settings.device,
             devices=settings.devices,
-            strategy="ddp" if settings.devices > 1 else "auto",
+            num_nodes=settings.nodes,
+            strategy="ddp" if settings.devices * settings.nodes > 1 else "auto",
             precision="bf16-mixed" if settings.precision == "bf16" else "32-true",
         )
         fabric.launch()
         return fabric
     except (RuntimeError, ValueError, ImportError) as error:
         raise InputError(
-            f"training.device={settings.device}, training.devices={settings.devices}: {_first_line(error)}; "
-            "use training.device=cpu training.devices=1"
+            f"training.device={settings.device}, training.devices={settings.devices}, "
+            f"training.nodes={settings.nodes}: {_first_line(error)}; use training.device=cpu training.devices=1"
         ) from error
 
 
@@ -332,11 +426,12 @@ def _asked_to_stop() -> Iterator[list[int]]:
 
 
 def _gradient_norms(recipe: Recipe) -> dict[str, float]:
-    """Euclidean norm of the last gradient of each trained module."""
+    """Euclidean norm of the last gradient of each module that has been trained so far."""
     norms = {}
     for name in recipe.optimisers():
         gradients = [weight.grad for weight in recipe.modules()[name].parameters() if weight.grad is not None]
-        norms[f"{name}_gradient"] = float(get_total_norm(gradients)) if gradients else math.nan
+        if gradients:
+            norms[f"{name}_gradient"] = float(get_total_norm(gradients))
     return norms
 
 

@@ -43,15 +43,23 @@ class TrainingLog:
                 Image.fromarray(grid).save(temporary)
             self._events.add_image("samples", grid, iteration, dataformats="HWC")
 
+    def figure(self, iteration: int, value: float) -> None:
+        """Log the average figure of the held-out healthy images."""
+        if self._events is not None:
+            self._events.add_scalar("healthy_figure", value, iteration)
+
     def _append(self, row: dict[str, float]) -> None:
-        # A line holds the fields of the first: the columns never move.
-        new = not self._fields
-        self._fields = self._fields or list(row)
+        self._widen([name for name in row if name not in self._fields])
         with self._run.log.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._fields, extrasaction="ignore", restval="")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+            csv.DictWriter(file, self._fields, restval="", lineterminator="\n").writerow(row)
+
+    def _widen(self, names: list[str]) -> None:
+        """Add columns, behind those there are: later stages have other losses."""
+        if names:
+            rows = self._run.log.read_text(encoding="utf-8").splitlines()[1:] if self._fields else []
+            self._fields += names
+            lines = [",".join(self._fields), *(row + "," * len(names) for row in rows)]
+            write_text(self._run.log, "".join(f"{line}\n" for line in lines))
 
     def __enter__(self) -> Self:
         return self

@@ -1,35 +1,46 @@
 """Training from a cohort to a finished run: hold out, decode, fit, choose, cut."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from healthygan import metrics
-from healthygan.config import Config, load_config
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
-from healthygan.data.preprocessing import to_tensor
-from healthygan.data.store import ImageStore
+from healthygan.backbones import load_backbone
+from healthygan.config import Config, Rule, load_config
+from healthygan.data.cohort import Cohort, verify
+from healthygan.decision import (
+    Stores,
+    candidates_of,
+    check,
+    criteria,
+    decide,
+    figure_curve,
+    select_and_decide,
+    settle,
+    test_criterion,
+)
 from healthygan.detectors import registry
-from healthygan.detectors.base import Detector, Prediction
+from healthygan.detectors.base import Detector
+from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.files import write_json
-from healthygan.progress import progress
-from healthygan.run import Decision, Run, load_tensors, save_tensors
-from healthygan.training import Training, launch
-
-BATCH = 64
-MAP_SAMPLE = 64
-"""Images of the mixed set whose difference maps set the overlays' scale."""
-MAP_PERCENTILE = 99.5
+from healthygan.holdout import divide
+from healthygan.prediction import best_device
+from healthygan.reference import load_reference
+from healthygan.run import Decision, Run, load_tensors
+from healthygan.selection import Extractor, Selection, measured
+from healthygan.training import Stopped, Training, launch
 
 
-def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False) -> Run:
+def train(
+    config: Config,
+    cohort: Cohort,
+    folder: Path,
+    *,
+    strict: bool = False,
+    extractor: Extractor | None = None,
+    clock: AbstractContextManager[object] | None = None,
+) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
     The labels of the mixed set are never read. A folder in which training was stopped goes on from there.
@@ -37,6 +48,8 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
     Args:
         folder: the run folder, new or of this very configuration and cohort.
         strict: refuse an unreadable image instead of counting it.
+        extractor: features for selection.rule=fid; by default those that the configuration names.
+        clock: entered while the detector learns (each member of an ensemble), decoding and choosing left out.
 
     Raises:
         InputError: the cohort, the folder or the device cannot be used.
@@ -46,25 +59,69 @@ def train(config: Config, cohort: Cohort, folder: Path, *, strict: bool = False)
     _check_folder(run, config)
     verify(cohort)
     fabric = launch(config.training)
-    training_set, reference = held_out(cohort, config)
-    healthy = _store(training_set, config, "healthy set", strict)
-    mixed = _store(cohort.split(Split.MIXED), config, "mixed set", strict)
-    _check_data(run, healthy, mixed)
+    parts = divide(cohort, config)
+    stores = Stores.build(parts, config, strict)
+    check(config, stores)
+    if config.selection.rule == "fid" and extractor is None:
+        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
+    _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
-    detector.fit(healthy, mixed, Training(config.training, run, fabric))
+    if isinstance(detector, Ensemble):
+        selection = _joined(run, detector, config, cohort, strict, extractor, clock)
+        settle(run, detector.to(fabric.device), config, parts, stores, selection)
+        return run
+    with clock or nullcontext():
+        detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
-        choose(run, detector, config, cohort, reference, mixed)
+        select_and_decide(run, detector, config, parts, stores, extractor)
     fabric.barrier()
     return run
+
+
+def _joined(
+    run: Run,
+    ensemble: Ensemble,
+    config: Config,
+    cohort: Cohort,
+    strict: bool,
+    extractor: Extractor | None,
+    clock: AbstractContextManager[object] | None,
+) -> Selection:
+    """Train the members, each in a folder of its own, and join them."""
+    members = [run.member(number) for number in range(config.training.members)]
+    for number, member in enumerate(members):
+        try:
+            train(config.member(number), cohort, member.path, strict=strict, extractor=extractor, clock=clock)
+        except Stopped as stopped:
+            where = str(stopped).split(";")[0]
+            raise Stopped(
+                f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
+            ) from None
+    # Members are joined image by image, whatever is judged by the joined scores afterwards.
+    by_image = config.selection.model_copy(update={"unit": "image"})
+    references = [load_reference(member, by_image) for member in members]
+    # The images that chose the checkpoints rather than those that will carry the threshold's promise.
+    apart = all(len(reference.choice_healthy) > 1 for reference in references)
+    healthy = [reference.choice_healthy if apart else reference.threshold for reference in references]
+    try:
+        ensemble.join([load_tensors(member.model) for member in members], healthy)
+    except ValueError as error:
+        raise InputError(f"{run.path}: {error}; raise selection.choice_holdout or add healthy images") from error
+    decisions = [member.load_decision() for member in members]
+    last = max(decision.iteration for decision in decisions)
+    rules = "; ".join(f"seed {config.training.seed + n}: {found.rule}" for n, found in enumerate(decisions))
+    return Selection(chosen=last, rule=f"mean of {len(members)} members ({rules})", last=last)
 
 
 def build(config: Config) -> Detector:
     """An untrained detector."""
     shape = config.preprocessing
+    if config.training.members > 1:
+        return Ensemble([build(config.member(number)) for number in range(config.training.members)])
     return registry.build(config.detector, shape.channels, shape.size, config.training.seed)
 
 
@@ -84,136 +141,51 @@ def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
     return detector.to(best_device(device)), config, decision
 
 
-def best_device(name: str = "auto") -> torch.device:
-    """The device called ``name``; "auto" takes CUDA, then Apple's, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[name]:
-        raise InputError(f"--device {name}: there is no such device here; use --device cpu")
-    return torch.device(name)
-
-
-def predict(detector: Detector, store: ImageStore, indices: NDArray[np.int64]) -> Prediction:
-    """Score some of a store's frames, one batch; the result is on the CPU."""
-    return predict_batch(detector, to_tensor(store.read(indices)))
-
-
-def predict_batch(detector: Detector, x: Tensor) -> Prediction:
-    """Score x, N x C x H x W in [-1, 1], wherever the detector is; the result is on the CPU."""
-    weight = next(iter(detector.weights().values()))
-    found = detector.predict(x.to(weight.device))
-    parts = (found.score, found.difference, found.translated, found.mask)
-    return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
-
-
-def scores(detector: Detector, store: ImageStore, title: str) -> NDArray[np.float64]:
-    """(frames,): anomaly scores of a whole store."""
-    found = []
-    with progress(f"{title}: scoring", len(store)) as advance:
-        for start in range(0, len(store), BATCH):
-            indices = np.arange(start, min(start + BATCH, len(store)))
-            found.append(predict(detector, store, indices).score.double().numpy())
-            advance(len(indices))
-    return np.concatenate(found)
-
-
-def held_out(cohort: Cohort, config: Config) -> tuple[tuple[CohortImage, ...], tuple[CohortImage, ...]]:
-    """The healthy images to train on, and those kept for the threshold: validation's, or else a share of the set.
-
-    A share is of whole patients, and at least as many images as the wanted specificity needs, but never more
-    than half.
-    """
-    healthy = cohort.split(Split.HEALTHY)
-    validation = tuple(image for image in cohort.split(Split.VALIDATION) if image.label is Label.HEALTHY)
-    if validation or not config.selection.holdout:
-        return healthy, validation
-    wanted = max(round(config.selection.holdout * len(healthy)), metrics.healthy_needed(config.selection.specificity))
-    wanted = min(wanted, len(healthy) // 2)
-    images_of = Counter(_patient(image) for image in healthy)
-    patients = sorted(images_of)
-    chosen: set[str] = set()
-    count = 0
-    for number in np.random.default_rng([config.training.seed, len(healthy)]).permutation(len(patients)):
-        if count >= wanted:
-            break
-        chosen.add(patients[number])
-        count += images_of[patients[number]]
-    kept = tuple(image for image in healthy if _patient(image) not in chosen)
-    return kept, tuple(image for image in healthy if _patient(image) in chosen)
-
-
-def choose(
+def select(
     run: Run,
-    detector: Detector,
-    config: Config,
-    cohort: Cohort,
-    reference: Sequence[CohortImage],
-    mixed: ImageStore,
-) -> None:
-    """Make one candidate the run's model, and cut its score where healthy images alone say."""
-    candidates = run.candidates()
-    if not candidates:
-        raise InputError(f"{run.path}: its candidates/ folder is empty; train anew with another --run")
-    iteration, rule = _best_candidate(candidates, detector, config, cohort)
-    weights = load_tensors(candidates[iteration])
-    detector.load_weights(weights)
-    save_tensors(run.model, weights)
-    threshold, threshold_rule = _threshold(detector, config, reference)
-    sample = np.linspace(0, len(mixed) - 1, min(MAP_SAMPLE, len(mixed))).astype(np.int64)
-    difference = predict(detector, mixed, sample).difference
-    top = float(np.percentile(difference.numpy(), MAP_PERCENTILE)) if difference is not None else 1.0
-    run.save_decision(
-        Decision(
-            iteration=iteration,
-            rule=rule,
-            threshold=threshold,
-            threshold_rule=threshold_rule,
-            map_top=max(top, 1e-3),
-        )
-    )
+    rule: Rule | None = None,
+    *,
+    extractor: Extractor | None = None,
+    measure: bool = False,
+    device: str = "auto",
+) -> Selection:
+    """Measure a finished run's candidates by every rule there are images for; keep it as ``selection.json``.
 
+    Args:
+        rule: make this rule's candidate the run's model, and cut anew; none: leave the model as it is.
+        extractor: features for FID; by default those that the configuration names.
+        measure: also take the AUC of every candidate on the test labels, to see what the rules are worth.
 
-def _best_candidate(candidates: dict[int, Path], detector: Detector, config: Config, cohort: Cohort) -> tuple[int, str]:
-    if len(candidates) == 1:
-        return max(candidates), "the only candidate"
-    labelled = [image for image in cohort.split(Split.VALIDATION) if image.label is not None]
-    labels = {image.label for image in labelled}
-    if config.selection.rule == "last" or len(labels) < 2:
-        return max(candidates), "last"
-    store = _store(labelled, config, "validation set", strict=False)
-    diseased = np.array([labelled[owner].label is Label.DISEASED for owner in store.owner])
-    found: dict[int, float] = {}
-    for iteration, path in candidates.items():
-        detector.load_weights(load_tensors(path))
-        found[iteration] = metrics.auc(scores(detector, store, f"validation, iteration {iteration}"), diseased)
-    best = max(found, key=lambda iteration: (found[iteration], iteration))
-    return best, f"highest AUC on the validation labels ({found[best]:.3f}) of {len(found)} candidates"
-
-
-def _threshold(detector: Detector, config: Config, reference: Sequence[CohortImage]) -> tuple[float | None, str]:
-    specificity = config.selection.specificity
-    if not reference:
-        return None, "none: no healthy images were held out (selection.holdout=0)"
-    store = _store(reference, config, "held-out healthy", strict=False)
-    found = scores(detector, store, "held-out healthy")
-    threshold = metrics.threshold_for_specificity(found, specificity)
-    if not np.isfinite(threshold):
-        needed = metrics.healthy_needed(specificity)
-        return (
-            None,
-            f"none: specificity {specificity} needs {needed} held-out healthy images, here are {len(found)}",
-        )
-    return threshold, f"specificity {specificity} on {len(found)} held-out healthy images"
-
-
-def _patient(image: CohortImage) -> str:
-    return image.patient_id or str(image.path)
-
-
-def _store(images: Sequence[CohortImage], config: Config, title: str, strict: bool) -> ImageStore:
-    paths, patients = [image.path for image in images], [_patient(image) for image in images]
-    return ImageStore.build(paths, config.preprocessing, groups=patients, strict=strict, title=title)
+    Raises:
+        InputError: the run is not finished, its images changed, or the rule cannot be followed.
+    """
+    decision = run.load_decision()
+    config, cohort = load_config(run.config), Cohort.from_manifest(run.cohort)
+    if config.training.members > 1:
+        raise InputError(f"{run.path}: an ensemble has no checkpoints of its own; look at {run.member(0).path}")
+    if rule is not None:
+        config = config.model_copy(update={"selection": config.selection.model_copy(update={"rule": rule})})
+    parts = divide(cohort, config)
+    stores = Stores.build(parts, config, strict=False)
+    check(config, stores)
+    if not run.data.exists() or not _is_data(run, stores.trained_on):
+        raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
+    if extractor is None and config.detector.translates:
+        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
+    detector = build(config).to(best_device(device))
+    wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)
+    judge = test_criterion(cohort, config) if measure else None
+    candidates = candidates_of(run)
+    curves = [*measured(candidates, detector, [*wanted, *([judge] if judge else [])])]
+    test_auc = curves.pop().values if judge else None
+    curves += figure_curve(run, candidates)
+    if rule is not None:
+        found = decide(run, detector, config, parts, stores, curves)
+    else:
+        found = Selection(chosen=decision.iteration, rule=decision.rule, last=max(candidates), curves=tuple(curves))
+    found = found.model_copy(update={"test_auc": test_auc})
+    write_json(run.selection, found.model_dump())
+    return found
 
 
 def _check_folder(run: Run, config: Config) -> None:
@@ -228,9 +200,12 @@ def _check_folder(run: Run, config: Config) -> None:
         )
 
 
-def _check_data(run: Run, healthy: ImageStore, mixed: ImageStore) -> None:
+def _check_data(run: Run, keys: Mapping[str, str]) -> None:
     """The images of a run may not change while it is stopped."""
-    keys = {"healthy": healthy.key, "mixed": mixed.key}
-    if run.data.exists() and run.data.read_bytes() != (json.dumps(keys, indent=2) + "\n").encode():
+    if run.data.exists() and not _is_data(run, keys):
         raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
     write_json(run.data, keys)
+
+
+def _is_data(run: Run, keys: Mapping[str, str]) -> bool:
+    return run.data.read_bytes() == (json.dumps(keys, indent=2) + "\n").encode()

@@ -55,10 +55,15 @@ def test_manifest_gives_every_column_and_none_where_a_cell_is_empty(tmp_path: Pa
     )
 
 
-def test_manifest_needs_only_path_and_split_in_any_order_and_ignores_further_columns(tmp_path: Path) -> None:
-    path = manifest(tmp_path, "x,mixed,a.png", header="age, split ,path")
+def test_manifest_needs_only_path_and_split_in_any_order_and_keeps_further_columns(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "x,mixed,a.png", ",healthy,b.png", header="age, split ,path")
 
-    assert Cohort.from_manifest(path).images == (CohortImage(tmp_path / "a.png", Split.MIXED),)
+    read = Cohort.from_manifest(path)
+
+    assert read.images[0] == CohortImage(tmp_path / "a.png", Split.MIXED, more={"age": "x"})
+    assert (read.column("age", Split.MIXED), read.column("age", Split.HEALTHY)) == (["x"], [None])
+    read.write_manifest(tmp_path / "again.csv")
+    assert Cohort.from_manifest(tmp_path / "again.csv").images == read.images
 
 
 def test_healthy_split_is_healthy_even_without_labels(tmp_path: Path) -> None:

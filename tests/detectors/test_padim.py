@@ -8,8 +8,12 @@ from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 from healthygan import evaluate, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
 from healthygan.detectors.padim import PaDiM, PaDiMConfig, gaussians, mahalanobis
+from healthygan.detectors.pretrained import smooth_map
 from healthygan.errors import InputError
+from healthygan.holdout import divide
 
 SETTINGS = ("preprocessing.size=32", "detector.channels=20", "training.device=cpu")
 
@@ -54,10 +58,9 @@ def trained(manifest, tmp_path_factory):
 def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
     """Embedding, covariance + 0.01 I, distances, computed anew with NumPy from the backbone's maps."""
     detector, config, _ = workflow.load(trained, "cpu")
-    cohort = Cohort.from_manifest(manifest)
-    images, _ = workflow.held_out(cohort, config)
-    store = workflow._store(images, config, "healthy", strict=False)
-    x = workflow.to_tensor(store.read(np.arange(len(store))))
+    images = divide(Cohort.from_manifest(manifest), config).healthy
+    store = ImageStore.build([image.path for image in images], config.preprocessing)
+    x = to_tensor(store.read(np.arange(len(store))))
     maps = [part.double().numpy() for part in detector.backbone.features(x, (1, 2, 3))]
     grid = maps[0].shape[2]
     wide = np.concatenate([part.repeat(grid // part.shape[2], 2).repeat(grid // part.shape[2], 3) for part in maps], 1)
@@ -68,8 +71,6 @@ def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
         away = rows - rows.mean(0)
         inverse = np.linalg.inv(np.cov(rows.T) + 0.01 * np.eye(20))
         expected[:, place] = np.sqrt(np.einsum("ni,ij,nj->n", away, inverse, away))
-    from healthygan.detectors.pretrained import smooth_map
-
     smooth = smooth_map(torch.from_numpy(expected).view(len(x), 1, grid, grid), x.shape[-2:], 4.0)
     found = detector.predict(x)
     np.testing.assert_allclose(found.score, smooth.amax(dim=(1, 2, 3)), rtol=2e-3)

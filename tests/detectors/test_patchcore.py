@@ -7,7 +7,9 @@ import torch
 from healthygan import evaluate, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort
+from healthygan.detectors import patchcore as module
 from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig, _projected, coreset, nearest
+from healthygan.holdout import divide
 
 SETTINGS = ("preprocessing.size=64", "training.device=cpu")
 
@@ -125,7 +127,7 @@ def trained(manifest, tmp_path_factory):
 
 def test_the_bank_is_a_tenth_of_the_healthy_patches(trained, manifest):
     detector, config, _ = workflow.load(trained, "cpu")
-    healthy, _ = workflow.held_out(Cohort.from_manifest(manifest), config)
+    healthy = divide(Cohort.from_manifest(manifest), config).healthy
     assert len(detector.learned["bank"]) == round(0.1 * len(healthy) * 64)
 
 
@@ -137,8 +139,6 @@ def test_train_and_evaluate(trained, tmp_path):
 
 def test_no_more_patches_than_allowed_are_held(manifest, tmp_path, monkeypatch):
     seen = []
-    import healthygan.detectors.patchcore as module
-
     real = module.coreset
     monkeypatch.setattr(module, "coreset", lambda points, *rest: seen.append(len(points)) or real(points, *rest))
     settings = (*SETTINGS, "detector.patches=100")

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations
 from pathlib import Path
@@ -58,6 +58,7 @@ class CohortImage:
         patient_id: no patient may be in two splits. Only a manifest gives it.
         source: where the image comes from (hospital, device, collection). Only a manifest gives it.
         mask: an image file that marks the disease, for measuring where a difference map points.
+        more: the filled cells of a manifest's further columns, by column.
 
     Raises:
         InputError: diseased in the healthy split.
@@ -69,6 +70,7 @@ class CohortImage:
     patient_id: str | None = None
     source: str | None = None
     mask: Path | None = None
+    more: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.split is Split.HEALTHY and self.label is Label.DISEASED:
@@ -76,6 +78,29 @@ class CohortImage:
                 f"{self.path}: is labelled diseased but stands in the healthy split; "
                 "move it to mixed, validation or test"
             )
+
+
+def column_value(image: CohortImage, name: str) -> str | None:
+    """What the manifest's column ``name`` says of an image: source, patient_id or a further one."""
+    if name == "source":
+        return image.source
+    return image.patient_id if name == "patient_id" else image.more.get(name)
+
+
+def check_columns(cohort: "Cohort", splits: Iterable[Split], columns: Iterable[str]) -> None:
+    """Refuse columns of which the images of a split have nothing.
+
+    Raises:
+        InputError: names the column, and those there are.
+    """
+    for split in splits:
+        for name in columns:
+            if not any(cohort.column(name, split)):
+                known = sorted({"source", *(column for image in cohort.images for column in image.more)})
+                raise InputError(
+                    f"--control {name}: the {split} images of {cohort.name} have nothing in a column of that name"
+                    f"{hint(name, known)}; its columns are {', '.join(known)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +114,7 @@ class Cohort:
     def from_manifest(cls, path: Path) -> "Cohort":
         """Read a CSV file with the columns path and split, and if known label, patient_id, source and mask.
 
-        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are ignored.
+        UTF-8, comma separated, one row an image; empty cells mean unknown, further columns are kept in ``more``.
         Relative paths start at the manifest's folder. The files themselves are looked at by ``verify``.
 
         Raises:
@@ -122,6 +147,10 @@ class Cohort:
         name = Path(os.path.commonpath([str(folder) for folder in folders.values()])).name
         return cls(name=name or "cohort", images=tuple(images))
 
+    def column(self, name: str, split: Split) -> list[str | None]:
+        """What a column of the manifest says of each image of one split, in order; ``None`` where nothing."""
+        return [column_value(image, name) for image in self.split(split)]
+
     def split(self, split: Split) -> tuple[CohortImage, ...]:
         """The images of one split, in order."""
         return tuple(image for image in self.images if image.split is split)
@@ -136,10 +165,15 @@ class Cohort:
         Raises:
             InputError: the file cannot be written, or an image's name is no valid UTF-8.
         """
+        write_text(path, self.manifest_text(path))
+
+    def manifest_text(self, path: Path) -> str:
+        """What ``write_manifest`` writes to ``path``."""
         folder = _absolute(path).parent
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        further = list(dict.fromkeys(column for image in self.images for column in image.more))
+        writer.writerow((*COLUMNS, *further))
         for image in self.images:
             mask = _relative(image.mask, folder) if image.mask else None
             row = (
@@ -149,10 +183,11 @@ class Cohort:
                 image.patient_id,
                 image.source,
                 mask,
+                *(image.more.get(column) for column in further),
             )
             _refuse_undecodable(row)
             writer.writerow(row)
-        write_text(path, text.getvalue())
+        return text.getvalue()
 
 
 def load_cohort(
@@ -343,6 +378,7 @@ def _manifest_image(cells: Mapping[str, str], folder: Path) -> CohortImage:
         patient_id=cells.get("patient_id", "").strip() or None,
         source=cells.get("source", "").strip() or None,
         mask=_absolute(folder / mask) if mask.strip() else None,
+        more={name: cell.strip() for name, cell in cells.items() if name and name not in COLUMNS and cell.strip()},
     )
 
 
@@ -385,7 +421,7 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         if column not in header:
             found = ", ".join(header) or "nothing"
             raise InputError(
-                f"{where}: the column '{column}' is missing{_hint(column, header)}; found {found}; "
+                f"{where}: the column '{column}' is missing{hint(column, header)}; found {found}; "
                 f"the first line must name the columns {', '.join(COLUMNS)} (the first two are required)"
             )
     for column in COLUMNS:
@@ -397,11 +433,11 @@ def _choice(kind: type[Choice], value: str) -> Choice:
     allowed = [member.value for member in kind]
     if value not in allowed:
         what = kind.__name__.lower()
-        raise InputError(f"unknown {what} {value!r}{_hint(value, allowed)}; use {', '.join(allowed)}")
+        raise InputError(f"unknown {what} {value!r}{hint(value, allowed)}; use {', '.join(allowed)}")
     return kind(value)
 
 
-def _hint(wanted: str, candidates: Sequence[str]) -> str:
+def hint(wanted: str, candidates: Sequence[str]) -> str:
     """Name the nearest candidate, or nothing where none is near; upper and lower case count as the same."""
     by_lower_case = {candidate.lower(): candidate for candidate in candidates}
     nearest = difflib.get_close_matches(wanted.lower(), by_lower_case, n=1)
@@ -409,7 +445,7 @@ def _hint(wanted: str, candidates: Sequence[str]) -> str:
 
 
 def _folder_images(folder: Path, split: Split) -> list[CohortImage]:
-    paths = sorted(path for path in _walk(folder) if is_image_name(path))
+    paths = image_files(folder)
     if not paths:
         raise InputError(f"{folder}: holds no image file; put the {split} images there or leave the folder out")
     return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in paths]
@@ -423,8 +459,22 @@ def _folder_label(path: Path, split: Split) -> Label | None:
     return Label.HEALTHY if split is Split.HEALTHY else None
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def image_files(folder: Path) -> list[Path]:
+    """The image files in a folder and in all folders below it, sorted; hidden files and folders are left out.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    return sorted(path for path in walk(folder) if is_image_name(path))
+
+
+def walk(root: Path) -> Iterator[Path]:
     """All files below ``root`` that are not hidden; linked folders are followed, each folder once."""
+    return (Path(folder, name) for folder, name in walk_names(root))
+
+
+def walk_names(root: Path) -> Iterator[tuple[str, str]]:
+    """``walk`` as folder and name: making paths of a hundred thousand files takes seconds."""
     visited: set[Path] = set()
     for folder, subfolders, names in os.walk(root, followlinks=True, onerror=_refuse_unlistable):
         real = Path(folder).resolve()
@@ -433,7 +483,7 @@ def _walk(root: Path) -> Iterator[Path]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
+        yield from ((folder, name) for name in names if not name.startswith("."))
 
 
 def _refuse_unlistable(error: OSError) -> None:
@@ -464,7 +514,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+    return path.as_posix().removeprefix(f"{folder.as_posix()}/")
 
 
 def few(names: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import nibabel as untyped_nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions
+from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions, blaming
 from healthygan.errors import UnreadableImage
 
 nibabel: Any = untyped_nibabel  # ships annotations for a few of its functions only
@@ -43,15 +43,42 @@ class NiftiReader:
         finite = voxels[np.isfinite(voxels)]
         if not finite.size:
             raise UnreadableImage(f"{path}: no finite voxel; leave it out")
-        low, high = (float(np.percentile(finite, share)) for share in options.percentiles)
-        if high <= low:  # a small bright thing on an empty ground
-            low, high = float(finite.min()), float(finite.max())
-        axis = AXES[options.slice_axis]
-        for number in _slices(voxels.shape[axis], options):
-            plane: NDArray[np.float32] = np.take(voxels, [number], axis=axis).squeeze(axis)
-            plane = np.where(np.isfinite(plane), plane, np.float32(low))
-            # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
-            yield DecodedImage(plane.T[::-1, ::-1], low, high, number)
+        low, high = black_and_white(finite, options)
+        for number, plane in planes(voxels, options):
+            yield DecodedImage(np.where(np.isfinite(plane), plane, np.float32(low)), low, high, number)
+
+
+def read_volume(path: Path, options: ReaderOptions) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """A volume in RAS+ order, and the sizes of its voxels in mm.
+
+    Raises:
+        UnreadableImage: missing, damaged, no single volume of plain numbers, or larger than ``options.max_pixels``.
+    """
+    with blaming(path):
+        header = _header(path, options)
+        voxels = _voxels(path, header)
+    order = nibabel.io_orientation(header.get_best_affine())[:3, 0]
+    sizes = [0.0, 0.0, 0.0]
+    for size, axis in zip(header.get_zooms()[:3], order, strict=True):
+        sizes[int(axis)] = float(size)
+    return voxels, tuple(sizes)
+
+
+def black_and_white(values: NDArray[np.float32], options: ReaderOptions) -> tuple[float, float]:
+    """The values of a volume that become black and white: its percentiles, or its ends where those are equal."""
+    low, high = (float(np.percentile(values, share)) for share in options.percentiles)
+    if high <= low:  # a small bright thing on an empty ground
+        low, high = float(values.min()), float(values.max())
+    return low, high
+
+
+def planes(voxels: NDArray[np.float32], options: ReaderOptions) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """The chosen slices of a volume in RAS+ order with their numbers, drawn as radiologists look at them."""
+    axis = AXES[options.slice_axis]
+    for number in _slices(voxels.shape[axis], options):
+        plane: NDArray[np.float32] = np.take(voxels, [number], axis=axis).squeeze(axis)
+        # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
+        yield number, plane.T[::-1, ::-1]
 
 
 def _header(path: Path, options: ReaderOptions) -> Any:

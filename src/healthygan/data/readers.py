@@ -113,7 +113,7 @@ def probe(path: Path, options: ReaderOptions = DEFAULTS) -> ImageInfo:
     Raises:
         UnreadableImage: missing, empty, of no known format, damaged, or larger than ``options.max_pixels``.
     """
-    with _blaming(path):
+    with blaming(path):
         info = _reader_of(path).probe(path, options)
     _check_size(path, info.height * info.width, options)
     return info
@@ -126,7 +126,7 @@ def read_frames(path: Path, options: ReaderOptions = DEFAULTS) -> Iterator[Decod
         UnreadableImage: as ``probe``, and where the pixels are damaged or hold no finite value.
     """
     probe(path, options)
-    with _blaming(path):
+    with blaming(path):
         for image in _reader_of(path).frames(path, options):
             if not np.isfinite(image.low) or not np.isfinite(image.high) or image.high <= image.low:
                 raise UnreadableImage(f"{path}: every pixel has the same value or none is finite; leave it out")
@@ -193,7 +193,7 @@ def _check_size(path: Path, pixels: int, options: ReaderOptions) -> None:
 
 
 @contextmanager
-def _blaming(path: Path) -> Iterator[None]:
+def blaming(path: Path) -> Iterator[None]:
     """Whatever a library raises on a bad file becomes one line that names the file."""
     try:
         yield

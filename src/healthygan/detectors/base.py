@@ -2,14 +2,14 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
 
 from healthygan.data.store import ImageStore
-from healthygan.training import Training
+from healthygan.training import Training, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,21 @@ class Prediction:
     """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
 
 
+def difference_map(x: Tensor, healthy: Tensor) -> Tensor:
+    """|x - x'| / 2, channels averaged: N x 1 x H x W in [0, 1] of images N x C x H x W in [-1, 1]."""
+    return (x - healthy).abs().mean(dim=1, keepdim=True) / 2
+
+
 class DetectorConfig(BaseModel):
     """A detector's own settings; each kind narrows ``name`` to its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
+    unused: ClassVar[frozenset[str]] = frozenset()
+    """Fields of ``TrainingConfig`` that this kind has no use for; they must keep their defaults."""
+    translates: ClassVar[bool] = True
+    """Whether its predictions hold x', which FID looks at."""
 
     def check(self, size: int) -> None:
         """Refuse what images of ``size`` x ``size`` pixels cannot bear.
@@ -39,6 +48,30 @@ class DetectorConfig(BaseModel):
         Raises:
             ValueError: names the setting and the remedy.
         """
+
+    def check_training(self, training: TrainingConfig) -> None:
+        """Refuse what this kind would ignore or cannot follow.
+
+        Raises:
+            ValueError: names the setting and the remedy.
+        """
+        for field in sorted(self.unused):
+            given, default = getattr(training, field), TrainingConfig.model_fields[field].default
+            if given != default:
+                raise ValueError(
+                    f"training.{field}={given}: detector {self.name} has no use for it; leave it at {default}"
+                )
+
+
+class WatchedConfig(DetectorConfig):
+    """Settings of a kind whose training is watched on healthy images held out of it (``WatchedRecipe``)."""
+
+    watched: float = Field(
+        0.1,
+        gt=0,
+        le=0.5,
+        description="share of the healthy set kept out of training; its figure says when to stop and what to keep",
+    )
 
 
 class Detector(ABC):
@@ -68,6 +101,10 @@ class Detector(ABC):
     def predict(self, x: Tensor) -> Prediction:
         """Score x, N x C x H x W in [-1, 1]. Each image is scored on its own, whatever else is in the batch."""
 
+    def scorer(self) -> nn.Module | None:
+        """What turns x into (score, difference map, x', M) as ``predict`` does; none where it cannot be exported."""
+        return None
+
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """All that scoring needs, by name."""
@@ -83,3 +120,23 @@ class Detector(ABC):
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Move to ``device``."""
+
+
+class NetworkDetector(Detector):
+    """A detector that scores with one module."""
+
+    networks: nn.Module
+    """All that scoring needs."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights and running averages of ``networks``."""
+        return cast(dict[str, Tensor], self.networks.state_dict())
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        self.networks.load_state_dict(weights)
+
+    def to(self, device: torch.device) -> Self:
+        """Move ``networks`` to ``device``."""
+        self.networks.to(device)
+        return self

@@ -23,17 +23,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from healthygan import figures, metrics
+from healthygan.arrays import Floats
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, Prediction
 from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable
 from healthygan.errors import InputError
 from healthygan.files import atomic_path
+from healthygan.intervals import Interval
 from healthygan.pile_share import Mixture, fit_mixture, share_interval
 from healthygan.progress import progress
 from healthygan.run import Run
 from healthygan.training import Training
-
-Floats = NDArray[np.float64]
 
 STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
 """Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
@@ -207,7 +207,7 @@ class Found:
     auc: float
     """Of pile against healthy, cross-fitted."""
     mixture: Mixture
-    interval: metrics.Interval
+    interval: Interval
     """Of the diseased share."""
 
 

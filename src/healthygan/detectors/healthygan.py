@@ -1,21 +1,17 @@
 """HealthyGAN: one generator that translates any image to a healthy one (Rahman Siddiquee et al., 2022)."""
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import torch
 from lightning import Fabric
 from pydantic import Field
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch import Tensor
 
 from healthygan import losses
-from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, DetectorConfig, Prediction
-from healthygan.networks import Discriminator, Generator, Translation
-from healthygan.training import Batch, Recipe, Training
+from healthygan.detectors.base import DetectorConfig
+from healthygan.detectors.translation import TranslationDetector, TranslationRecipe
+from healthygan.networks import Discriminator, Generator, Translation, check_depth, frozen
+from healthygan.training import Batch
 
 
 class HealthyGANConfig(DetectorConfig):
@@ -38,14 +34,10 @@ class HealthyGANConfig(DetectorConfig):
 
     def check(self, size: int) -> None:
         """Refuse more halvings than the image has."""
-        if 2**self.discriminator_blocks > size:
-            raise ValueError(
-                f"detector.discriminator_blocks={self.discriminator_blocks} halves an image of "
-                f"preprocessing.size={size} to nothing; take fewer blocks"
-            )
+        check_depth("discriminator_blocks", self.discriminator_blocks, size)
 
 
-class HealthyGAN(Detector):
+class HealthyGAN(TranslationDetector):
     """The trained generator and how it scores.
 
     Args:
@@ -63,66 +55,15 @@ class HealthyGAN(Detector):
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.generator = Generator(channels, config.width, config.generator_blocks)
+            self.networks = Generator(channels, config.width, config.generator_blocks)
             self._discriminator = Discriminator(channels, config.width, config.discriminator_blocks)
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on B and A; the generator that remains is the averaged one where ``ema_decay`` is above 0."""
-        recipe = HealthyGANRecipe(self.config, self.generator, self._discriminator, training.fabric)
-        training.run(recipe, healthy, mixed)
-        self.generator.load_state_dict(recipe.weights())
-
-    @torch.no_grad()
-    def predict(self, x: Tensor) -> Prediction:
-        """Score = mean over pixels of the difference map |x - x'| / 2 (channels averaged)."""
-        intermediate, mask = self.generator(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs().mean(dim=1, keepdim=True) / 2
-        return Prediction(difference.mean(dim=(1, 2, 3)), difference, healthy, mask)
-
-    def weights(self) -> dict[str, Tensor]:
-        """The generator's weights."""
-        return self.generator.state_dict()
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take a generator's weights."""
-        self.generator.load_state_dict(weights)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the generator to ``device``."""
-        self.generator.to(device)
-        return self
+    def _recipe(self, fabric: Fabric) -> "HealthyGANRecipe":
+        return HealthyGANRecipe(self.config, self.networks, self._discriminator, fabric)
 
 
-class HealthyGANRecipe(Recipe):
+class HealthyGANRecipe(TranslationRecipe[HealthyGANConfig]):
     """One iteration of training: a critic step, and every second time a generator step."""
-
-    def __init__(
-        self, config: HealthyGANConfig, generator: Generator, discriminator: Discriminator, fabric: Fabric
-    ) -> None:
-        self.config = config
-        self.fabric = fabric
-        self.averaged = copy.deepcopy(generator).requires_grad_(False)
-        self.averaged.to(fabric.device)
-        self.generator, self.discriminator = generator, discriminator
-        self.generator_optimiser = Adam(generator.parameters(), config.learning_rate, config.betas)
-        self.critic_optimiser = Adam(discriminator.parameters(), config.learning_rate, config.betas)
-        # The wrapped networks average gradients over devices and pick the precision; the bare ones hold the weights.
-        self._generator, self._generator_optimiser = fabric.setup(generator, self.generator_optimiser)
-        self._critic, self._critic_optimiser = fabric.setup(discriminator, self.critic_optimiser)
-
-    def modules(self) -> dict[str, nn.Module]:
-        """All that a checkpoint keeps of the networks."""
-        networks: dict[str, nn.Module] = {"generator": self.generator, "discriminator": self.discriminator}
-        return networks | ({"averaged": self.averaged} if self.config.ema_decay else {})
-
-    def optimisers(self) -> dict[str, Optimizer]:
-        """Both Adams."""
-        return {"generator": self.generator_optimiser, "discriminator": self.critic_optimiser}
-
-    def weights(self) -> dict[str, Tensor]:
-        """The generator that scores."""
-        return (self.averaged if self.config.ema_decay else self.generator).state_dict()
 
     def step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
         """One iteration; gives the losses by name, detached."""
@@ -148,9 +89,7 @@ class HealthyGANRecipe(Recipe):
         # The bare critic in full precision: a norm's gradient does not bear bfloat16.
         penalty = losses.gradient_penalty(self.discriminator, batch.healthy, fake, batch.mix)
         total = wasserstein + self.config.gradient_penalty * penalty
-        self._critic_optimiser.zero_grad()
-        self.fabric.backward(total)
-        self._critic_optimiser.step()
+        self._learn_critic(total)
         return {"critic": wasserstein.detach(), "gradient_penalty": penalty.detach()}
 
     def _generator_step(
@@ -158,7 +97,7 @@ class HealthyGANRecipe(Recipe):
     ) -> dict[str, Tensor]:
         """Equation 9."""
         fakes = losses.translated(torch.cat([batch.mixed, batch.healthy]), *_joined(mixed, healthy))
-        with _frozen(self.discriminator), self.fabric.autocast():
+        with frozen(self.discriminator), self.fabric.autocast():
             scores = self.discriminator(fakes)
         count = len(batch.mixed)
         config = self.config
@@ -174,39 +113,9 @@ class HealthyGANRecipe(Recipe):
             + config.reconstruction * parts["reconstruction"]
             + config.focus * parts["focus"]
         )
-        self._generator_optimiser.zero_grad()
-        self.fabric.backward(total)
-        self._generator_optimiser.step()
-        self._average(iteration // config.generator_every)
+        self._learn_generator(total, iteration // config.generator_every)
         return {name: part.detach() for name, part in parts.items()} | {"mask": mixed.mask.detach().mean()}
-
-    @torch.no_grad()
-    def _average(self, update: int) -> None:
-        """Move the averaged generator towards the trained one; young averages follow faster."""
-        if not self.config.ema_decay:
-            return
-        decay = min(self.config.ema_decay, (1 + update) / (10 + update))
-        for average, weight in zip(self.averaged.parameters(), self.generator.parameters(), strict=True):
-            average.lerp_(weight, 1 - decay)
-
-    @torch.no_grad()
-    def sample(self, x: Tensor) -> dict[str, Tensor]:
-        """The pictures of one row of a sample grid, N x C x H x W in [-1, 1] each."""
-        intermediate, mask = (self.averaged if self.config.ema_decay else self.generator)(x)
-        healthy = losses.translated(x, intermediate, mask)
-        difference = (x - healthy).abs() - 1
-        return {"x": x, "B_int": intermediate, "M": 2 * mask - 1, "x'": healthy, "|x - x'|": difference}
 
 
 def _joined(first: Translation, second: Translation) -> Translation:
     return Translation(torch.cat([first.intermediate, second.intermediate]), torch.cat([first.mask, second.mask]))
-
-
-@contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``network`` but none stays in it."""
-    network.requires_grad_(False)
-    try:
-        yield
-    finally:
-        network.requires_grad_(True)

@@ -21,7 +21,7 @@ from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.errors import InputError
 from healthygan.progress import progress
 from healthygan.run import load_tensors
-from healthygan.training import Training
+from healthygan.training import Training, TrainingConfig
 
 BATCH = 32
 SMALLEST = 32
@@ -34,6 +34,8 @@ PREFIX = "backbone."
 class PretrainedConfig(DetectorConfig):
     """Which features."""
 
+    unused: ClassVar[frozenset[str]] = frozenset(TrainingConfig.model_fields) - {"seed", "device", "members"}
+    translates: ClassVar[bool] = False
     backbone: str = Field(EMBEDDED, description="a model of timm's")
     weights: Path | None = Field(None, description="file of its weights (.safetensors, .pth); the default needs none")
     download: bool = Field(False, description="fetch the weights from the network where no file is given")

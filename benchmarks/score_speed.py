@@ -1,0 +1,132 @@
+"""Images a second of `healthygan score`, from PNG files to scores.csv.
+
+    python benchmarks/score_speed.py [--before SRC] [--engines torch openvino onnx] [--cases small maps paper]
+
+The cases are the preset `small` at 64 px without and with overlays, and the paper's generator at 256 px. Every
+figure is the median of a few runs, which take turns, in processes of their own; start-up is taken off (a call on one
+image). A second figure counts processor seconds instead, which other work on the machine hardly changes.
+``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from healthygan import workflow
+from healthygan.config import load_config
+from healthygan.files import write_text
+from healthygan.run import Decision, Run, save_tensors
+
+FloatArray = NDArray[np.float64]
+HERE = Path(__file__).resolve().parents[1] / "src"
+CHILD = """
+import sys, time
+from pathlib import Path
+import healthygan.scoring, scipy.stats, matplotlib  # noqa: F401
+from healthygan.run import Run
+run, pile, output, maps, engine = sys.argv[1:]
+more = {} if engine == "torch" else {"engine": engine}
+start, before = time.perf_counter(), time.process_time()
+healthygan.scoring.score(Run(Path(run)), [Path(pile)], Path(output), overlays=maps == "maps", device="cpu", **more)
+print("TOOK", time.perf_counter() - start, time.process_time() - before)
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    name: str
+    preset: str
+    images: int
+    maps: bool
+
+
+CASES = {
+    "small": Case("64 px, small", "small", 256, False),
+    "maps": Case("64 px, small, with overlays", "small", 256, True),
+    "paper": Case("256 px, the paper's generator", "covidx", 12, False),
+}
+
+
+def untrained_run(folder: Path, preset: str) -> Path:
+    """A run folder that scores, without the time of a training."""
+    run = Run(folder)
+    # The preset's own lines: another version may not know all of this one's fields.
+    write_text(run.config, (files("healthygan") / "configs" / f"{preset}.yaml").read_text(encoding="utf-8"))
+    save_tensors(run.model, workflow.build(load_config(preset)).weights())
+    run.save_decision(Decision(iteration=0, rule="untrained", threshold=None, threshold_rule="", map_top=0.1))
+    return folder
+
+
+def write_pile(folder: Path, count: int, side: int) -> Path:
+    """PNGs of smooth noise, twice as large as the network's images in either direction."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        pixels = random.integers(0, 256, (side // 4, side // 4), dtype=np.uint8)
+        Image.fromarray(pixels).resize((2 * side, 2 * side), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def seconds(source: Path, run: Path, pile: Path, output: Path, maps: bool, engine: str) -> FloatArray:
+    """Wall and processor time of one call of `score`, imports left out."""
+    arguments = [str(run), str(pile), str(output), "maps" if maps else "none", engine]
+    environment = os.environ | {"PYTHONPATH": str(source)}
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return np.array(done.stdout.rsplit("TOOK", 1)[1].split(), dtype=float)
+
+
+def rates(case: Case, ways: dict[str, tuple[Path, str]], repeats: int, folder: Path) -> dict[str, FloatArray]:
+    """Images a second, by wall and by processor, of each way to score: the medians of the repeats."""
+    config = load_config(case.preset)
+    run = untrained_run(folder / "run", case.preset)
+    pile = write_pile(folder / "pile", case.images, config.preprocessing.size)
+    one = write_pile(folder / "one", 1, config.preprocessing.size)
+    found: dict[str, list[FloatArray]] = {name: [] for name in ways}
+    for repeat in range(repeats):
+        for number, (name, (source, engine)) in enumerate(ways.items()):
+            output = folder / f"out{repeat}_{number}"
+            start = seconds(source, run, one, output / "one", case.maps, engine)
+            took = seconds(source, run, pile, output / "pile", case.maps, engine) - start
+            found[name].append((case.images - 1) / took)
+    return {name: np.median(values, axis=0) for name, values in found.items()}
+
+
+def main() -> None:
+    """Print the table: medians, and ratios to the first way."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--before", type=Path, help="src folder of another version")
+    parser.add_argument("--engines", nargs="+", default=["torch"])
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--images", type=int, help="instead of each case's own number")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    ways = {engine: (HERE, engine) for engine in options.engines}
+    if options.before:
+        ways = {"before": (options.before, "torch"), **ways}
+    print("| case | " + " | ".join(f"{name}, images/s (ratio)" for name in ways) + " |")
+    print("|---|" + "---:|" * len(ways))
+    for case in (CASES[name] for name in options.cases):
+        case = replace(case, images=options.images or case.images)
+        with tempfile.TemporaryDirectory() as name:
+            found = rates(case, ways, options.repeats, Path(name))
+        first = next(iter(found.values()))
+        for kind, what in enumerate(("wall", "processor")):
+            cells = (f"{rate[kind]:.2f} ({rate[kind] / first[kind]:.2f})" for rate in found.values())
+            print(f"| {case.name}, {what} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

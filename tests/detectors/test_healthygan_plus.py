@@ -1,0 +1,147 @@
+"""HealthyGAN+: the identity start, the warm-up, and what each step changes."""
+
+import numpy as np
+import pytest
+import torch
+from lightning import Fabric
+from sklearn.metrics import roc_auc_score
+from torch.nn.functional import softplus
+
+from healthygan.detectors.healthygan_plus import (
+    HealthyGANPlus,
+    HealthyGANPlusConfig,
+    HealthyGANPlusRecipe,
+    IdentityGenerator,
+)
+from healthygan.networks import Discriminator
+from healthygan.training import Batch
+
+SMALL = {"width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
+PLAIN = {"shift": 0.0, "gradient_penalty": 0.0}
+
+
+def recipe_of(**changes):
+    torch.manual_seed(0)
+    config = HealthyGANPlusConfig(**SMALL | changes)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    generator = IdentityGenerator(1, 4, 1, config.mask_start)
+    return HealthyGANPlusRecipe(config, generator, Discriminator(1, 4, 2), fabric)
+
+
+def batch_of(count=2):
+    generator = torch.Generator().manual_seed(1)
+    mixed, healthy = torch.rand(2, count, 1, 16, 16, generator=generator) * 2 - 1
+    return Batch(mixed, healthy, torch.rand(count, 1, 1, 1, generator=generator))
+
+
+def weights_of(module):
+    return [weight.detach().clone() for weight in module.parameters()]
+
+
+def same(module, weights):
+    return all(torch.equal(now, then) for now, then in zip(module.parameters(), weights, strict=True))
+
+
+def test_the_first_translation_is_nearly_the_image_itself():
+    detector = HealthyGANPlus(HealthyGANPlusConfig(mask_start=-6.0), 1, 64)
+    x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = detector.predict(x)
+    assert found.mask.mean() < 0.01
+    assert found.score.max() < 0.01
+
+
+def test_the_critic_learns_alone_in_the_warm_up():
+    recipe = recipe_of(warm_up=1)
+    generator, critic = weights_of(recipe.generator), weights_of(recipe.discriminator)
+    recipe.step(1, batch_of())
+    assert same(recipe.generator, generator)
+    assert not same(recipe.discriminator, critic)
+    assert not recipe.can_score(1)
+
+
+def test_after_the_warm_up_both_networks_learn_and_the_average_follows():
+    recipe = recipe_of(warm_up=0)
+    before = [weights_of(module) for module in (recipe.generator, recipe.discriminator, recipe.averaged)]
+    recipe.step(1, batch_of())
+    for module, weights in zip((recipe.generator, recipe.discriminator, recipe.averaged), before, strict=True):
+        assert not same(module, weights)
+    assert recipe.can_score(1)
+
+
+def test_the_warm_up_s_loss_is_that_of_a_classifier_of_the_two_sets():
+    recipe, batch = recipe_of(warm_up=1, **PLAIN), batch_of()
+    with torch.no_grad():
+        fake, real = (recipe.discriminator(x).mean(dim=(1, 2, 3)).double() for x in (batch.mixed, batch.healthy))
+    expected = softplus(fake).mean() + softplus(-real).mean()
+    found = recipe.step(1, batch)
+    assert float(found["critic"]) == pytest.approx(float(expected), abs=1e-5)
+    assert "gradient_penalty" not in found
+
+
+def test_the_gradient_penalty_comes_every_so_many_iterations():
+    recipe, batch = recipe_of(warm_up=9, penalty_every=3), batch_of()
+    assert ["gradient_penalty" in recipe.step(number, batch) for number in (1, 2, 3, 4, 6)] == [0, 0, 1, 0, 1]
+
+
+def test_the_generator_step_leaves_no_gradient_in_the_critic():
+    recipe, batch = recipe_of(warm_up=0, **PLAIN), batch_of()
+    both = torch.cat([batch.mixed, batch.healthy])
+    intermediate, mask = recipe.generator(both)
+    recipe._generator_step(1, both, intermediate * mask + both * (1 - mask), mask)
+    assert all(weight.grad is None for weight in recipe.discriminator.parameters())
+    assert all(weight.requires_grad for weight in recipe.discriminator.parameters())
+
+
+def test_the_change_of_either_half_is_reported_apart():
+    recipe, batch = recipe_of(warm_up=0, **PLAIN), batch_of()
+    with torch.no_grad():
+        halves = {name: getattr(batch, name) for name in ("mixed", "healthy")}
+        changes = {}
+        for name, x in halves.items():
+            intermediate, mask = recipe.generator(x)
+            changes[name] = float((mask * (intermediate - x)).abs().mean())
+    found = recipe.step(1, batch)
+    for name, change in changes.items():
+        assert float(found[f"change_{name}"]) == pytest.approx(change, abs=1e-5)
+
+
+def test_augmentation_shifts_all_images_alike_within_its_reach():
+    x, recipe = torch.arange(16.0).repeat(3, 1, 16, 1), recipe_of(shift=0.125)
+    shifts = set()
+    for _ in range(30):
+        seen = recipe._augmented(x)
+        assert seen.shape == x.shape
+        shift = int(seen[0, 0, 0, 8] - 8)
+        torch.testing.assert_close(seen, (x + shift).clamp(0, 15))
+        shifts.add(shift)
+    assert shifts == {-2, -1, 0, 1, 2}
+    assert torch.equal(recipe_of(shift=0.0)._augmented(x), x)
+
+
+def test_a_critic_too_deep_for_the_image_is_refused():
+    with pytest.raises(ValueError, match="take fewer blocks"):
+        HealthyGANPlus(HealthyGANPlusConfig(critic_blocks=6), 1, 32)
+
+
+def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
+    random = np.random.default_rng(0)
+
+    def images(count, squares):
+        x = torch.from_numpy(random.normal(-0.3, 0.1, (count, 1, 16, 16)).astype(np.float32))
+        for image in x if squares else []:
+            top, left = random.integers(2, 9, 2)
+            image[:, top : top + 5, left : left + 5] += 1.0
+        return x
+
+    healthy, mixed = images(64, False), torch.cat([images(32, False), images(32, True)])
+    recipe = recipe_of(warm_up=30, shift=0.1, critic_width=8)
+    for number in range(1, 121):
+        torch.manual_seed(number)
+        chosen = torch.randint(64, (2, 8))
+        recipe.step(number, Batch(mixed[chosen[0]], healthy[chosen[1]], torch.empty(0)))
+    test = torch.cat([images(40, False), images(40, True)])
+    detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 16)
+    detector.load_weights(recipe.weights())
+    found = detector.predict(test)
+    assert roc_auc_score(np.repeat([0, 1], 40), found.score) > 0.9
+    assert found.difference[40:].max() <= 1
