@@ -1,6 +1,6 @@
 """What choosing a checkpoint without labels costs: test AUC and realised specificity by rule, from finished runs.
 
-    python benchmarks/selection_rules.py RUN [RUN ...] [--extractor NAME [--extractor-weights FILE]] [--no-fid]
+    python benchmarks/selection_rules.py RUN [RUN ...] [--extractor NAME [--extractor-weights FILE]]
 
 Runs are grouped by the name of their folder without its last part, as benchmarks/cohorts.py names them:
 COHORT_SEED. The test labels serve measuring alone; "oracle" is what a rule that saw them would take. The runs'
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from healthygan import InputError, Run, load_config, workflow
+from healthygan.backbones import load_backbone
 from healthygan.conformal import threshold_for_specificity
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.store import ImageStore
@@ -24,7 +25,7 @@ from healthygan.intervals import over_seeds
 from healthygan.metrics import called_diseased
 from healthygan.prediction import best_device, scores
 from healthygan.run import load_tensors
-from healthygan.selection import ORACLE, Backbone, pretrained
+from healthygan.selection import ORACLE, Extractor
 from healthygan.units import Units
 
 RULES = ("fid", "aucp", "validation_auc", "last", ORACLE)
@@ -46,18 +47,15 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="finished run folders, or folders of them")
     parser.add_argument("--extractor", help="by default each run's own setting")
     parser.add_argument("--extractor-weights", type=Path)
-    parser.add_argument("--no-fid", action="store_true", help="where no pretrained features can be had")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     found: dict[str, dict[str, Row]] = defaultdict(lambda: defaultdict(Row))
     for path in run_folders(options.runs):
         run = Run(path)
         selection = load_config(run.config).selection
-        backbone = None
-        if not options.no_fid:
-            name, weights = options.extractor or selection.extractor, options.extractor_weights
-            backbone = pretrained(name, weights or selection.extractor_weights)
-        judge(run, backbone, options.device, found[path.name.rpartition("_")[0] or path.name])
+        name, weights = options.extractor or selection.extractor, options.extractor_weights
+        extractor = load_backbone(name, weights or selection.extractor_weights)
+        judge(run, extractor, options.device, found[path.name.rpartition("_")[0] or path.name])
     print(
         "| cohort | rule | test AUC by seed | mean (spread) | lost against the oracle | specificity for 0.90, by seed "
         "| held-out healthy |\n|---|---|---|---:|---:|---|---:|"
@@ -78,10 +76,10 @@ def run_folders(places: list[Path]) -> list[Path]:
     return found
 
 
-def judge(run: Run, backbone: Backbone | None, device: str, rows: dict[str, Row]) -> None:
+def judge(run: Run, extractor: Extractor, device: str, rows: dict[str, Row]) -> None:
     """Add one run's figures to its cohort's rows."""
     try:
-        selection = workflow.select(run, backbone=backbone, measure=True, device=device)
+        selection = workflow.select(run, extractor=extractor, measure=True, device=device)
     except InputError as error:
         raise SystemExit(str(error)) from None
     if selection.test_auc is None:

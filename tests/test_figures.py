@@ -95,6 +95,14 @@ def test_panels_show_only_what_is_known() -> None:
     assert (full["image"] == full["difference |x - x'| / 2"]).all()
 
 
+def test_a_map_of_a_detector_that_translates_nothing_is_no_difference() -> None:
+    blank = np.zeros((8, 8))
+    lesion = np.eye(8, dtype=bool)
+    shown = panels(blank, None, None, blank, lesion, top=1)
+    assert list(shown) == ["image", "anomaly map"]
+    assert (shown["anomaly map"] == LESION_COLOUR).all(axis=-1).any()
+
+
 def test_panels_outline_a_lesion_on_the_image_and_the_difference_alone() -> None:
     lesion = np.zeros((8, 8), dtype=bool)
     lesion[4, 4] = True

@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from healthygan import selection, workflow
+from healthygan import backbones, workflow
 from healthygan.cli import main
 from healthygan.config import Config, load_config
 from healthygan.conformal import p_values, threshold_for_specificity
@@ -91,7 +91,7 @@ def test_aucp_and_its_choice_are_those_of_the_definition(run: Run) -> None:
 
 
 def test_fid_compares_translated_mixed_with_real_healthy_images(run: Run) -> None:
-    found = workflow.select(run, backbone=Halves(), device="cpu")
+    found = workflow.select(run, extractor=Halves(), device="cpu")
     parts = divide(Cohort.from_manifest(run.cohort), load_config(run.config))
     (curve,) = (curve for curve in found.curves if curve.rule == "fid")
     for iteration in run.candidates():
@@ -106,7 +106,7 @@ def test_fid_compares_translated_mixed_with_real_healthy_images(run: Run) -> Non
 
 def test_comparing_leaves_the_model_as_it_is(run: Run) -> None:
     before = [path.read_bytes() for path in (run.model, run.decision, run.held_out, run.familiar)]
-    found = workflow.select(run, backbone=Halves(), device="cpu")
+    found = workflow.select(run, extractor=Halves(), device="cpu")
     assert [path.read_bytes() for path in (run.model, run.decision, run.held_out, run.familiar)] == before
     assert {curve.rule for curve in found.curves} == {"validation_auc", "aucp", "fid"}
     assert Selection.load(run.selection) == found and found.test_auc is None
@@ -120,7 +120,7 @@ def held_out_paths(run: Run) -> set[str]:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run, rule: str) -> None:
-    found = workflow.select(run, rule, backbone=Halves(), device="cpu")  # type: ignore[arg-type]
+    found = workflow.select(run, rule, extractor=Halves(), device="cpu")  # type: ignore[arg-type]
     decision = run.load_decision()
     expected = 8 if rule == "last" else next(curve.best for curve in found.curves if curve.rule == rule)
     assert decision.iteration == found.chosen == found.picks()[rule] == expected
@@ -154,7 +154,7 @@ def test_the_measured_auc_is_that_of_the_test_labels_and_no_rule_sees_it(run: Ru
 def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_model_or_selection(
     cohort_factory, settings: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:
-    monkeypatch.setattr(workflow, "pretrained", lambda name, weights: Halves())
+    monkeypatch.setattr(workflow, "load_backbone", lambda name, weights: Halves())
     manifest = cohort_factory(tmp_path / "cohort", seed=3)
     config = load_config("small", (*settings, f"selection.rule={rule}"))
 
@@ -174,7 +174,7 @@ def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_model_or_selection(
 
     assert bytes_of(runs[0]) == bytes_of(runs[1])
     for run in runs:
-        workflow.select(run, rule, backbone=Halves(), measure=True, device="cpu")  # type: ignore[arg-type]
+        workflow.select(run, rule, extractor=Halves(), measure=True, device="cpu")  # type: ignore[arg-type]
     assert bytes_of(runs[0]) == bytes_of(runs[1])
 
 
@@ -202,12 +202,8 @@ def test_labels_that_are_not_there_leave_the_figure_noted_in_training_or_the_las
     ],
 )
 def test_a_choice_that_could_not_be_made_is_refused_before_training(
-    cohort_factory, settings: tuple[str, ...], tmp_path: Path, setting: tuple[str, ...], message: str, monkeypatch
+    cohort_factory, settings: tuple[str, ...], tmp_path: Path, setting: tuple[str, ...], message: str
 ) -> None:
-    def missing(name: str, weights: Path | None) -> None:
-        raise InputError(f"{name}: no such network")
-
-    monkeypatch.setattr(workflow, "pretrained", missing)
     whole = Cohort.from_manifest(cohort_factory(tmp_path / "cohort", seed=4))
     cohort = Cohort("tiny", tuple(image for image in whole.images if image.split is not Split.VALIDATION))
     with pytest.raises(InputError, match=message):
@@ -272,7 +268,7 @@ def test_a_run_keeps_the_scores_of_held_out_images(run: Run) -> None:
 def test_the_verb_compares_then_chooses(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(selection, "pretrained", lambda name, weights: Halves())
+    monkeypatch.setattr(backbones, "load_backbone", lambda name, weights: Halves())
     assert main(["select", str(run.path), "--extractor", "halves", "--measure", "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     assert "FID (halves)" in shown and "oracle" in shown and "the model stays" in shown
@@ -330,13 +326,3 @@ def test_settings_survive_the_run_folder(settings: tuple[str, ...], tmp_path: Pa
     config: Config = load_config("small", (*settings, "selection.extractor_weights=weights.pth"))
     config.save(tmp_path / "config.yaml")
     assert load_config(tmp_path / "config.yaml") == config
-
-
-def test_missing_pretrained_features_are_told_in_one_line(monkeypatch):
-    def absent(name):
-        raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-
-    monkeypatch.setattr(selection, "import_module", absent)
-    with pytest.raises(InputError, match=r"tf_efficientnet_lite0.*is missing.*choose selection\.rule=aucp") as caught:
-        selection.pretrained("tf_efficientnet_lite0", None)
-    assert "\n" not in str(caught.value)

@@ -83,6 +83,8 @@ def _train(options: argparse.Namespace, console: Console) -> None:
     decision = run.load_decision()
     console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
     console.print(f"threshold: {decision.threshold_rule}", highlight=False)
+    for note in run.load_notes():
+        console.print(note, highlight=False, soft_wrap=True)
     console.print(f"next: healthygan score {run.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
 
 
@@ -101,20 +103,15 @@ def _stopped(message: str) -> int:
 
 def _select(options: argparse.Namespace, console: Console) -> None:
     from healthygan import workflow
-    from healthygan.config import load_config
+    from healthygan.backbones import load_backbone
     from healthygan.report import selection_table
     from healthygan.run import Run
-    from healthygan.selection import pretrained
 
     run = Run(options.run)
-    backbone = None
-    if options.rule == "fid" or options.extractor or options.extractor_weights:
-        run.load_decision()
-        named = load_config(run.config).selection
-        backbone = pretrained(
-            options.extractor or named.extractor, options.extractor_weights or named.extractor_weights
-        )
-    found = workflow.select(run, options.rule, backbone=backbone, measure=options.measure, device=options.device)
+    if options.extractor_weights and not options.extractor:
+        raise InputError("--extractor-weights: whose? name the network too: --extractor NAME")
+    extractor = load_backbone(options.extractor, options.extractor_weights) if options.extractor else None
+    found = workflow.select(run, options.rule, extractor=extractor, measure=options.measure, device=options.device)
     console.print(selection_table(found))
     for curve in found.curves:
         if curve.remark:

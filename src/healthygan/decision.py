@@ -19,8 +19,8 @@ from healthygan.mixture import healthy_share
 from healthygan.prediction import predict, scores
 from healthygan.reference import Reference, load_reference, save_looks, save_scores
 from healthygan.run import Decision, Run, load_tensors, save_tensors
-from healthygan.selection import Backbone, Criterion, Curve, Selection, auc_of, aucp_of, fid_of, measured
-from healthygan.units import Units
+from healthygan.selection import Criterion, Curve, Extractor, Selection, auc_of, aucp_of, fid_of, measured
+from healthygan.units import Units, patient_of
 
 MAP_SAMPLE = 64
 """Images whose difference maps set the overlays' scale and the regions' cut."""
@@ -48,7 +48,8 @@ class Stores:
         """
 
         def store(images: Sequence[CohortImage], title: str) -> ImageStore:
-            return ImageStore.build([image.path for image in images], config.preprocessing, strict=strict, title=title)
+            paths, patients = [image.path for image in images], [patient_of(image) for image in images]
+            return ImageStore.build(paths, config.preprocessing, groups=patients, strict=strict, title=title)
 
         def some(images: Sequence[CohortImage], title: str) -> ImageStore | None:
             return store(images, title) if images else None
@@ -77,6 +78,10 @@ def check(config: Config, stores: Stores) -> None:
         InputError: names the setting and the remedy.
     """
     settings = config.selection
+    if settings.rule == "fid" and not config.detector.translates:
+        raise InputError(
+            f"selection.rule=fid: detector {config.detector.name} translates no image; choose by another rule"
+        )
     if settings.rule in ("fid", "aucp") and not (stores.choice_healthy and stores.choice_mixed):
         raise InputError(
             f"selection.rule={settings.rule}: no images are held out of both training sets to choose by; "
@@ -90,7 +95,7 @@ def check(config: Config, stores: Stores) -> None:
 
 
 def criteria(
-    rules: Sequence[str], config: Config, parts: Parts, stores: Stores, backbone: Backbone | None
+    rules: Sequence[str], config: Config, parts: Parts, stores: Stores, extractor: Extractor | None
 ) -> list[Criterion]:
     """Those of the rules that measure something, as far as there are images for them."""
     found = []
@@ -102,8 +107,8 @@ def criteria(
         known = Units.of(parts.choice_healthy, healthy.owner, settings)
         unknown = Units.of(parts.choice_mixed, mixed.owner, settings)
         found.append(aucp_of(healthy, mixed, (known, unknown)))
-    if "fid" in rules and healthy and mixed and backbone:
-        found.append(fid_of(mixed, healthy, backbone))
+    if "fid" in rules and healthy and mixed and extractor:
+        found.append(fid_of(mixed, healthy, extractor))
     return found
 
 
@@ -130,12 +135,13 @@ def candidates_of(run: Run) -> dict[int, Path]:
 
 
 def select_and_decide(
-    run: Run, detector: Detector, config: Config, parts: Parts, stores: Stores, backbone: Backbone | None
+    run: Run, detector: Detector, config: Config, parts: Parts, stores: Stores, extractor: Extractor | None
 ) -> None:
     """Measure what the configured rule asks for, and decide."""
     candidates = candidates_of(run)
+    rules = [config.selection.rule] if len(candidates) > 1 else []
     curves = (
-        *measured(candidates, detector, criteria([config.selection.rule], config, parts, stores, backbone)),
+        *measured(candidates, detector, criteria(rules, config, parts, stores, extractor)),
         *figure_curve(run, candidates),
     )
     decide(run, detector, config, parts, stores, curves)
@@ -150,7 +156,8 @@ def decide(
         curves: what was measured of the candidates; a rule without a curve takes the last one.
     """
     candidates = candidates_of(run)
-    iteration, rule = pick(config.selection.rule, curves, max(candidates))
+    only = (max(candidates), "the only candidate")
+    iteration, rule = pick(config.selection.rule, curves, max(candidates)) if len(candidates) > 1 else only
     detector.load_weights(load_tensors(candidates[iteration]))
     selection = Selection(chosen=iteration, rule=rule, last=max(candidates), curves=tuple(curves))
     settle(run, detector, config, parts, stores, selection)

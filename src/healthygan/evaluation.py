@@ -305,6 +305,7 @@ def _cases(
 
 def _settings(run: Run, config: Config, decision: Decision) -> dict[str, str]:
     shown = {"run": run.path.name, "chosen iteration": f"{decision.iteration:,}", "chosen by": decision.rule}
+    shown |= {f"note {number}": note for number, note in enumerate(run.load_notes(), start=1)}
     for section, fields in config.model_dump(mode="json").items():
         shown |= {f"{section}.{name}": str(value) for name, value in fields.items()}
     return shown

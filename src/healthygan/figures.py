@@ -105,19 +105,21 @@ def panels(
     lesion: Booleans | None,
     top: float,
 ) -> dict[str, Picture]:
-    """What is known of one image, by title: the image, the translated image, the mask and the difference map.
+    """What is known of one image, by title: the image, the translated image, the mask and the map.
 
-    A lesion mask is outlined on the image and on the difference map. ``top`` as in ``overlay``.
+    The map is a difference map where there is a translated image, else an anomaly map of the detector's own kind.
+    A lesion mask is outlined on the image and on the map. ``top`` as in ``overlay``.
     """
     shown = {"image": _grey(original)}
     if translated is not None:
         shown["translated image x'"] = _grey(translated)
     if mask is not None:
         shown["mask M"] = _grey(2 * mask - 1)
+    map_title = "anomaly map" if translated is None else "difference |x - x'| / 2"
     if difference is not None:
-        shown["difference |x - x'| / 2"] = overlay(original, difference, top)
+        shown[map_title] = overlay(original, difference, top)
     if lesion is not None:
-        for title in shown.keys() & {"image", "difference |x - x'| / 2"}:
+        for title in shown.keys() & {"image", map_title}:
             shown[title] = outline(shown[title], lesion)
     return shown
 

@@ -24,9 +24,9 @@ from healthygan.selection import Selection
 GROUPS = {
     "top": (
         "Highest scores",
-        "Look at these first: the detector had to change them most to make them healthy.",
+        "Look at these first.",
     ),
-    "found": ("Highest-scored diseased images", "Does the difference map point at the disease?"),
+    "found": ("Highest-scored diseased images", "Does the map point at the disease?"),
     "missed": ("Lowest-scored diseased images", "The misses: what does the detector not see?"),
     "alarms": ("Highest-scored healthy images", "The false alarms: what does it mistake for disease?"),
     "passed": ("Lowest-scored healthy images", "What it holds to be perfectly healthy."),
@@ -440,7 +440,7 @@ def _pictures(evaluation: Evaluation) -> str:
     if not shown:
         return ""
     top = _scale_top(shown)
-    scale = "" if top is None else _scale(top)
+    scale = "" if top is None else _scale(top, any(case.translated is not None for case in shown))
     groups = "".join(_group(key, evaluation, top or 1.0) for key in GROUPS if evaluation.cases.get(key))
     of_patient = '<p class="note">Of each patient the image with the highest score is shown.</p>'
     note = of_patient if evaluation.unit == "patients" else ""
@@ -455,14 +455,17 @@ def _scale_top(cases: Sequence[Case]) -> float | None:
     return max(float(np.percentile(np.concatenate(maps), 99.9)), 1e-6)
 
 
-def _scale(top: float) -> str:
+def _scale(top: float, translated: bool) -> str:
+    meaning = (
+        "The difference map is |x - x'| / 2: how much the detector changed each pixel of the image x to heal it."
+        if translated
+        else "The anomaly map shows how far each place speaks for disease, on this detector's own scale from 0 to 1."
+    )
     return (
-        '<div class="scale"><span>unchanged</span>'
-        f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colours of the difference maps">'
+        f'<div class="scale"><span>{"unchanged" if translated else "usual"}</span>'
+        f'<img src="{_data(figures.png(figures.colour_scale()))}" alt="colours of the maps">'
         f"<span>{top:.2g} or more</span></div>"
-        '<p class="note">The difference map is |x - x\'| / 2: how much the detector changed each pixel of '
-        "the image x to make it healthy. All difference maps of this page share this scale. A cyan line is a "
-        "known lesion.</p>"
+        f'<p class="note">{meaning} All maps of this page share this scale. A cyan line is a known lesion.</p>'
     )
 
 

@@ -7,15 +7,17 @@ selection.json   figures of candidates  held_out.csv     scores of images held o
 figures.json     noted while training   familiar.pt      what training images look like
 log.csv, tensorboard/, samples/         what happened on the way
 members/         of an ensemble: a run folder a seed
+notes.json, mixed_scores.csv, share.png   what contrast found of the mixed set
 """
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from healthygan.errors import InputError
@@ -60,6 +62,9 @@ class Run:
         self.figures = path / "figures.json"
         self.log = path / "log.csv"
         self.samples = path / "samples"
+        self.notes = path / "notes.json"
+        self.mixed_scores = path / "mixed_scores.csv"
+        self.share_picture = path / "share.png"
         self._candidates = path / "candidates"
 
     def member(self, number: int) -> "Run":
@@ -103,6 +108,23 @@ class Run:
             return dict(sorted((int(number), float(figure)) for number, figure in found.items()))
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{self.figures}: damaged ({error}); copy the run folder again or train anew") from error
+
+    def save_notes(self, lines: Sequence[str]) -> None:
+        """Keep what a detector has to say of its training, a sentence each."""
+        write_json(self.notes, list(lines))
+
+    def load_notes(self) -> list[str]:
+        """What ``save_notes`` wrote; nothing if nothing was.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        if not self.notes.exists():
+            return []
+        try:
+            return TypeAdapter(list[str]).validate_json(self.notes.read_bytes())
+        except ValidationError as error:
+            raise InputError(f"{self.notes}: damaged; remove it or copy the run folder again") from error
 
     def save_decision(self, decision: Decision) -> None:
         """Keep how the model was chosen."""

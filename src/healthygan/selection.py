@@ -6,7 +6,6 @@ specificity afterwards: ``holdout`` keeps the two apart.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -34,7 +33,7 @@ FEW = 30
 """Held-out units of either set below which a label-free choice is little better than a guess."""
 
 
-class Backbone(Protocol):
+class Extractor(Protocol):
     """A pretrained network as a source of features."""
 
     @property
@@ -49,22 +48,6 @@ class Backbone(Protocol):
 
 Look: TypeAlias = Callable[[ImageStore], Iterator[Prediction]]
 """Puts a store through the candidate at hand."""
-
-
-def pretrained(name: str, weights: Path | None) -> Backbone:
-    """The features that a configuration names.
-
-    Raises:
-        InputError: there are none of that name, or the file does not hold its weights.
-    """
-    try:
-        backbone: Backbone = import_module("healthygan.backbones").load_backbone(name, weights)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"selection.extractor={name}: this version brings no pretrained features ({error.name} is missing); "
-            "choose selection.rule=aucp, validation_auc or last, or give a backbone from Python"
-        ) from None
-    return backbone
 
 
 @dataclass(frozen=True)
@@ -180,7 +163,7 @@ def aucp_of(healthy: ImageStore, mixed: ImageStore, units: tuple[Units, Units]) 
     return Criterion("aucp", "AUCp", False, len(healthy) + len(mixed), measure, remark)
 
 
-def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criterion:
+def fid_of(mixed: ImageStore, healthy: ImageStore, extractor: Extractor) -> Criterion:
     """FID between translated mixed images and healthy images as they are, both held out.
 
     Raises:
@@ -192,10 +175,10 @@ def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criter
             "raise selection.choice_holdout or choose by another rule"
         )
     parts = in_batches(len(healthy), BATCH)
-    real = np.concatenate([_features(backbone, to_tensor(healthy.read(part))) for part in parts])
+    real = np.concatenate([_features(extractor, to_tensor(healthy.read(part))) for part in parts])
 
     def measure(look: Look) -> float:
-        return frechet_distance(_translated_features(look(mixed), backbone), real)
+        return frechet_distance(_translated_features(look(mixed), extractor), real)
 
     needed = images_needed(real.shape[1])
     short = min(len(mixed), len(healthy)) < needed
@@ -203,7 +186,7 @@ def fid_of(mixed: ImageStore, healthy: ImageStore, backbone: Backbone) -> Criter
         f"rough: {len(mixed)} mixed and {len(healthy)} healthy held-out images, and a full covariance of "
         f"{real.shape[1]} features takes {needed} of either"
     )
-    return Criterion("fid", f"FID ({backbone.name})", True, len(mixed), measure, remark if short else "")
+    return Criterion("fid", f"FID ({extractor.name})", True, len(mixed), measure, remark if short else "")
 
 
 def auc_of(rule: str, name: str, images: ImageStore, units: Units) -> Criterion:
@@ -242,15 +225,14 @@ def _scores(found: Iterator[Prediction]) -> NDArray[np.float64]:
     return np.concatenate([part.score.double().numpy() for part in found])
 
 
-def _translated_features(found: Iterator[Prediction], backbone: Backbone) -> NDArray[np.float64]:
+def _translated_features(found: Iterator[Prediction], extractor: Extractor) -> NDArray[np.float64]:
     features = []
     for part in found:
-        if part.translated is None:
-            raise InputError("selection.rule=fid: this detector translates no image; choose by another rule")
-        features.append(_features(backbone, part.translated))
+        assert part.translated is not None
+        features.append(_features(extractor, part.translated))
     return np.concatenate(features)
 
 
 @torch.no_grad()
-def _features(backbone: Backbone, x: Tensor) -> NDArray[np.float64]:
-    return backbone.pooled(x).double().cpu().numpy()
+def _features(extractor: Extractor, x: Tensor) -> NDArray[np.float64]:
+    return extractor.pooled(x).double().cpu().numpy()

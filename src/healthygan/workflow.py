@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from healthygan.backbones import load_backbone
 from healthygan.config import Config, Rule, load_config
 from healthygan.data.cohort import Cohort, verify
 from healthygan.decision import (
@@ -27,7 +28,7 @@ from healthygan.holdout import divide
 from healthygan.prediction import best_device
 from healthygan.reference import load_reference
 from healthygan.run import Decision, Run, load_tensors
-from healthygan.selection import Backbone, Selection, measured, pretrained
+from healthygan.selection import Extractor, Selection, measured
 from healthygan.training import Stopped, Training, launch
 
 
@@ -37,7 +38,7 @@ def train(
     folder: Path,
     *,
     strict: bool = False,
-    backbone: Backbone | None = None,
+    extractor: Extractor | None = None,
     clock: AbstractContextManager[object] | None = None,
 ) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
@@ -47,7 +48,7 @@ def train(
     Args:
         folder: the run folder, new or of this very configuration and cohort.
         strict: refuse an unreadable image instead of counting it.
-        backbone: features for selection.rule=fid; by default those that the configuration names.
+        extractor: features for selection.rule=fid; by default those that the configuration names.
         clock: entered while the detector learns (each member of an ensemble), decoding and choosing left out.
 
     Raises:
@@ -61,22 +62,22 @@ def train(
     parts = divide(cohort, config)
     stores = Stores.build(parts, config, strict)
     check(config, stores)
-    if config.selection.rule == "fid" and backbone is None:
-        backbone = pretrained(config.selection.extractor, config.selection.extractor_weights)
+    if config.selection.rule == "fid" and extractor is None:
+        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
     _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
     if isinstance(detector, Ensemble):
-        selection = _joined(run, detector, config, cohort, strict, backbone, clock)
+        selection = _joined(run, detector, config, cohort, strict, extractor, clock)
         settle(run, detector.to(fabric.device), config, parts, stores, selection)
         return run
     with clock or nullcontext():
         detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
     if fabric.is_global_zero:
         detector.to(fabric.device)
-        select_and_decide(run, detector, config, parts, stores, backbone)
+        select_and_decide(run, detector, config, parts, stores, extractor)
     fabric.barrier()
     return run
 
@@ -87,14 +88,14 @@ def _joined(
     config: Config,
     cohort: Cohort,
     strict: bool,
-    backbone: Backbone | None,
+    extractor: Extractor | None,
     clock: AbstractContextManager[object] | None,
 ) -> Selection:
     """Train the members, each in a folder of its own, and join them."""
     members = [run.member(number) for number in range(config.training.members)]
     for number, member in enumerate(members):
         try:
-            train(config.member(number), cohort, member.path, strict=strict, backbone=backbone, clock=clock)
+            train(config.member(number), cohort, member.path, strict=strict, extractor=extractor, clock=clock)
         except Stopped as stopped:
             where = str(stopped).split(";")[0]
             raise Stopped(
@@ -144,7 +145,7 @@ def select(
     run: Run,
     rule: Rule | None = None,
     *,
-    backbone: Backbone | None = None,
+    extractor: Extractor | None = None,
     measure: bool = False,
     device: str = "auto",
 ) -> Selection:
@@ -152,7 +153,7 @@ def select(
 
     Args:
         rule: make this rule's candidate the run's model, and cut anew; none: leave the model as it is.
-        backbone: features for FID; none: no FID.
+        extractor: features for FID; by default those that the configuration names.
         measure: also take the AUC of every candidate on the test labels, to see what the rules are worth.
 
     Raises:
@@ -169,10 +170,10 @@ def select(
     check(config, stores)
     if not run.data.exists() or not _is_data(run, stores.trained_on):
         raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
-    if rule == "fid" and backbone is None:
-        raise InputError("--rule fid: needs features; name an --extractor")
+    if extractor is None and config.detector.translates:
+        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
     detector = build(config).to(best_device(device))
-    wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, backbone)
+    wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)
     judge = test_criterion(cohort, config) if measure else None
     candidates = candidates_of(run)
     curves = [*measured(candidates, detector, [*wanted, *([judge] if judge else [])])]

@@ -304,6 +304,17 @@ def test_file_with_other_frames_than_its_header_tells_is_a_failure(
     assert f"{frames} frames where its header tells of 2" in store.failures[0].reason
 
 
+def test_frames_know_the_group_of_their_file(paths: list[Path], cache: Path) -> None:
+    alone = ImageStore.build(paths, SMALL, cache=cache)
+    assert alone.frame_groups == tuple(str(paths[owner]) for owner in alone.owner)
+    grouped = ImageStore.build(paths, SMALL, cache=cache, groups=["a", "a", "b", "b", "c"])
+    assert grouped.frame_groups == ("a", "a", "a", "a", "c")
+    assert grouped.key == alone.key
+    assert pickle.loads(pickle.dumps(grouped)).frame_groups == grouped.frame_groups
+    with pytest.raises(ValueError, match="2 groups for 5 paths"):
+        ImageStore.build(paths, SMALL, cache=cache, groups=["a", "b"])
+
+
 def test_pickled_store_maps_the_same_file(paths: list[Path], cache: Path) -> None:
     store = ImageStore.build(paths, SMALL, cache=cache)
     content = pickle.dumps(store)

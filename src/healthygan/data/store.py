@@ -45,10 +45,12 @@ class Failure:
 class ImageStore:
     """Preprocessed frames of a list of files, read from disk as they are asked for."""
 
-    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path], groups: Sequence[str] | None = None) -> None:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         self.folder = folder
         self.paths = tuple(paths)
+        self.groups = tuple(map(str, paths)) if groups is None else tuple(groups)
+        """Of each path: what must stay together where frames are divided, such as the patient."""
         self.owner: NDArray[np.int64] = np.array(index["owner"], dtype=np.int64)
         """(frames,): index into ``paths`` of each frame."""
         self.frame: NDArray[np.int64] = np.array(index["frame"], dtype=np.int64)
@@ -63,6 +65,7 @@ class ImageStore:
         paths: Sequence[Path],
         preprocessing: Preprocessing,
         *,
+        groups: Sequence[str] | None = None,
         cache: Path | None = None,
         workers: int | None = None,
         strict: bool = False,
@@ -71,6 +74,7 @@ class ImageStore:
         """Decode ``paths``, or reuse what an earlier call decoded; an interrupted call goes on where it was.
 
         Args:
+            groups: patient of each path; by default each file is its own. No part of what is stored.
             cache: folder of all stores; by default $HEALTHYGAN_CACHE, else healthygan in the user's cache folder.
             workers: threads that decode (the libraries leave Python's lock while they do); by default one a core.
             strict: refuse the first unreadable file instead of counting it.
@@ -79,19 +83,22 @@ class ImageStore:
         Raises:
             InputError: no file could be read, or the cache cannot be written or has no room.
             UnreadableImage: under ``strict``.
+            ValueError: there are not as many groups as paths.
         """
         if not paths:
             raise InputError(f"{title}: no image file is given; name at least one")
+        if groups is not None and len(groups) != len(paths):
+            raise ValueError(f"{len(groups)} groups for {len(paths)} paths; give one each")
         workers = workers or os.cpu_count() or 1
         home = cache or default_cache()
         folder = home / _key(_hashes(paths, home, workers, title), preprocessing)
-        store = _whole_store(folder, paths, preprocessing)
+        store = _whole_store(folder, paths, groups, preprocessing)
         if store is None:
             with _locked(folder):
-                store = _whole_store(folder, paths, preprocessing)
+                store = _whole_store(folder, paths, groups, preprocessing)
                 if store is None:
                     _Builder(folder, paths, preprocessing, workers, strict, title).run()
-                    store = cls(folder, paths)
+                    store = cls(folder, paths, groups)
         if strict and store.failures:
             raise UnreadableImage(store.failures[0].reason)
         if not len(store):
@@ -111,12 +118,17 @@ class ImageStore:
             for number, reason in sorted(self._failed.items())
         )
 
+    @property
+    def frame_groups(self) -> tuple[str, ...]:
+        """(frames,): the group of each frame's file."""
+        return tuple(self.groups[number] for number in self.owner)
+
     def __len__(self) -> int:
         return len(self._places)
 
-    def __reduce__(self) -> tuple[type["ImageStore"], tuple[Path, tuple[Path, ...]]]:
+    def __reduce__(self) -> tuple[type["ImageStore"], tuple[Path, tuple[Path, ...], tuple[str, ...]]]:
         """Pickled by its place: the copy maps the same file."""
-        return ImageStore, (self.folder, self.paths)
+        return ImageStore, (self.folder, self.paths, self.groups)
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Copy n frames: n x C x H x W, 0 to 65,535."""
@@ -315,10 +327,12 @@ def _frame_shape(preprocessing: Preprocessing) -> tuple[int, int, int]:
     return preprocessing.channels, preprocessing.size, preprocessing.size
 
 
-def _whole_store(folder: Path, paths: Sequence[Path], preprocessing: Preprocessing) -> ImageStore | None:
+def _whole_store(
+    folder: Path, paths: Sequence[Path], groups: Sequence[str] | None, preprocessing: Preprocessing
+) -> ImageStore | None:
     """The store in ``folder``; none where there is none, or a damaged one."""
     try:
-        store = ImageStore(folder, paths)
+        store = ImageStore(folder, paths, groups)
     except DAMAGED:
         return None
     return store if store.is_whole(_frame_shape(preprocessing)) else None

@@ -39,6 +39,8 @@ class DetectorConfig(BaseModel):
     name: str
     unused: ClassVar[frozenset[str]] = frozenset()
     """Fields of ``TrainingConfig`` that this kind has no use for; they must keep their defaults."""
+    translates: ClassVar[bool] = True
+    """Whether its predictions hold x', which FID looks at."""
 
     def check(self, size: int) -> None:
         """Refuse what images of ``size`` x ``size`` pixels cannot bear.

@@ -9,16 +9,22 @@ from healthygan.detectors.alad import ALAD, ALADConfig
 from healthygan.detectors.alocc import ALOCC, ALOCCConfig
 from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.detectors.brainomaly import Brainomaly, BrainomalyConfig
+from healthygan.detectors.contrast import Contrast, ContrastConfig
 from healthygan.detectors.ddad import DDAD, DDADConfig
 from healthygan.detectors.fanogan import FAnoGAN, FAnoGANConfig
 from healthygan.detectors.ganomaly import GANomaly, GANomalyConfig
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig
 from healthygan.detectors.healthygan_plus import HealthyGANPlus, HealthyGANPlusConfig
+from healthygan.detectors.padim import PaDiM, PaDiMConfig
+from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig
 
 DEFAULT = HealthyGAN.name
-DETECTORS: dict[str, type[Detector]] = {
-    kind.name: kind for kind in (HealthyGAN, HealthyGANPlus, ALAD, ALOCC, FAnoGAN, GANomaly, Brainomaly, DDAD)
-}
+KINDS: tuple[type[Detector], ...] = (
+    *(HealthyGAN, HealthyGANPlus, Contrast),
+    *(ALAD, ALOCC, FAnoGAN, GANomaly, PaDiM, PatchCore),
+    *(Brainomaly, DDAD),
+)
+DETECTORS = {kind.name: kind for kind in KINDS}
 
 
 def _name(value: Any) -> str:
@@ -34,7 +40,10 @@ AnyDetectorConfig: TypeAlias = Annotated[
     | Annotated[FAnoGANConfig, Tag("fanogan")]
     | Annotated[GANomalyConfig, Tag("ganomaly")]
     | Annotated[BrainomalyConfig, Tag("brainomaly")]
-    | Annotated[DDADConfig, Tag("ddad")],
+    | Annotated[DDADConfig, Tag("ddad")]
+    | Annotated[ContrastConfig, Tag("contrast")]
+    | Annotated[PaDiMConfig, Tag("padim")]
+    | Annotated[PatchCoreConfig, Tag("patchcore")],
     Discriminator(_name),
 ]
 """Settings of any detector, told apart by ``name``."""

@@ -1,0 +1,347 @@
+"""Contrast: a linear model tells the pile from the healthy set on pretrained features.
+
+Since the pile holds healthy images too, what tells it from the healthy set is disease: positive-unlabelled learning,
+where the ranking by "pile or healthy" is the ranking by "diseased or healthy" (Elkan and Noto, KDD 2008). No label of
+the pile is needed for anything, the regularisation and the diseased share included.
+"""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from healthygan import figures, metrics
+from healthygan.arrays import Floats
+from healthygan.data.store import ImageStore
+from healthygan.detectors.base import DetectorConfig, Prediction
+from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable
+from healthygan.errors import InputError
+from healthygan.files import atomic_path
+from healthygan.intervals import Interval
+from healthygan.pile_share import Mixture, fit_mixture, share_interval
+from healthygan.progress import progress
+from healthygan.run import Run
+from healthygan.training import Training
+
+STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
+"""Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
+SMALLEST_VARIATION = 1e-6
+"""Standard deviation, as a share of the mean, up to which a feature counts as constant."""
+MAP_IMAGES = 128
+"""Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
+MAP_PERCENTILE = 99.9
+COLUMNS = ("rank", "path", "frame", "score", "patient_id")
+
+
+class ContrastConfig(PretrainedConfig):
+    """Features, and how the pile is told from the healthy set."""
+
+    name: Literal["contrast"] = "contrast"
+    layers: tuple[int, ...] = Field(
+        (1, 2, 3, 4, 5), min_length=1, description="feature levels of the backbone; each has the same say"
+    )
+    flip: bool = Field(True, description="average the features of an image and of its mirror image")
+    risk: Literal["logistic", "nnpu"] = Field(
+        "logistic", description="logistic: pile against healthy | nnpu: the non-negative positive-unlabelled risk"
+    )
+    strengths: tuple[float, ...] = Field(
+        STRENGTHS, min_length=1, description="inverse regularisation, chosen from by cross-validation"
+    )
+    folds: int = Field(5, ge=2, description="of the cross-validation; patients are kept together")
+
+    def check(self, size: int) -> None:
+        """Refuse strengths that are none, and images that are too small."""
+        super().check(size)
+        if min(self.strengths) <= 0:
+            raise ValueError(f"detector.strengths={self.strengths}: each must be above 0")
+
+
+class Contrast(PretrainedDetector):
+    """A linear head on pooled features; score = probability that an image of the pile is diseased.
+
+    Args:
+        config: features and how to fit.
+        channels: image channels C.
+        size: side of the images in pixels.
+        seed: of the folds.
+    """
+
+    name: ClassVar[str] = "contrast"
+    Config: ClassVar[type[DetectorConfig]] = ContrastConfig
+    shapes: ClassVar[tuple[str, ...]] = ("weight", "bias", "calibration", "usual", "map_scale")
+
+    def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
+        super().__init__(config, channels, size, seed)
+        self.config = config
+
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+        features = np.concatenate(
+            [
+                resumable(training, "healthy", lambda done: self._pooled(healthy, "healthy set", done)).numpy(),
+                resumable(training, "mixed", lambda done: self._pooled(mixed, "mixed set", done)).numpy(),
+            ]
+        )
+        groups = np.array([*healthy.frame_groups, *mixed.frame_groups])
+        task = Task(features, np.arange(len(features)) >= len(healthy), groups, self._layer_scale(), self.seed)
+        found = contrast(task, self.config)
+        if training.fabric.is_global_zero:
+            _report(training.folder, found, task, mixed)
+        weight, bias = found.head
+        calibration = torch.tensor([found.mixture.intercept, found.mixture.slope], dtype=torch.float64)
+        self.learned = {
+            "weight": torch.from_numpy(weight).float().to(self.device),
+            "bias": torch.tensor(bias, dtype=torch.float32, device=self.device),
+        }
+        usual = self._usual(healthy)
+        return self.learned | {
+            "calibration": calibration.float().to(self.device),
+            "usual": usual,
+            "map_scale": self._map_scale(mixed, usual),
+        }
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Prediction:
+        """Score = calibrated probability; map = evidence for the pile, beyond what is usual in healthy images there.
+
+        The evidence of all places and layers adds up to the linear score. It is shown from 0 (no more than usual)
+        to 1 (as much as the strongest in the training pile, or more).
+        """
+        maps = self._maps(x)
+        linear = self.learned["bias"] + self._linear(maps)
+        intercept, slope = self.learned["calibration"]
+        unusual = (self._evidence(maps) - self.learned["usual"]) / self.learned["map_scale"]
+        difference = interpolate(unusual, x.shape[-2:], mode="bilinear").clamp(0, 1)
+        return Prediction(torch.sigmoid(intercept + slope * linear), difference)
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        """Feature maps of a batch, averaged with the mirror image's mirrored maps."""
+        maps = self.backbone.features(x, self.config.layers)
+        if not self.config.flip:
+            return maps
+        mirrored = self.backbone.features(x.flip(3), self.config.layers)
+        return [(one + other.flip(3)) / 2 for one, other in zip(maps, mirrored, strict=True)]
+
+    def _pooled(self, store: ImageStore, title: str, done: int) -> Iterator[Tensor]:
+        """Means over places of all layers' maps, n x D a batch, on the CPU; the first ``done`` images left out."""
+        for x in batches(store, self.device, f"{title}: features", done=done):
+            yield torch.cat([part.mean(dim=(2, 3)) for part in self._maps(x)], dim=1).cpu()
+
+    def _layer_scale(self) -> NDArray[np.float32]:
+        """(D,): what gives each layer the same variance in all, however many channels it has."""
+        counts = [self.backbone.channels[layer] for layer in self.config.layers]
+        return np.concatenate([np.full(count, count**-0.5, dtype=np.float32) for count in counts])
+
+    def _linear(self, maps: list[Tensor]) -> Tensor:
+        """(N,): the head on pooled features, without its bias."""
+        return torch.cat([part.mean(dim=(2, 3)) for part in maps], dim=1) @ self.learned["weight"]
+
+    def _evidence(self, maps: list[Tensor]) -> Tensor:
+        """The head at each place, N x 1 x h x w in the finest layer's resolution; its mean is ``_linear``."""
+        finest = max((part.shape[-2:] for part in maps), key=math.prod)
+        weights = torch.split(self.learned["weight"], [part.shape[1] for part in maps])
+        local = [torch.einsum("nchw,c->nhw", part, w)[:, None] for part, w in zip(maps, weights, strict=True)]
+        return torch.stack([_spread(part, finest) for part in local]).sum(dim=0)
+
+    def _usual(self, healthy: ImageStore) -> Tensor:
+        """1 x 1 x h x w: mean evidence of healthy images at each place."""
+        total, count = torch.zeros((), device=self.device), 0
+        for x in batches(healthy, self.device, "healthy set: evidence", limit=MAP_IMAGES):
+            total = total + self._evidence(self._maps(x)).sum(dim=0, keepdim=True)
+            count += len(x)
+        return total / count
+
+    def _map_scale(self, mixed: ImageStore, usual: Tensor) -> Tensor:
+        """Evidence beyond the usual that is shown as 1."""
+        found = [
+            (self._evidence(self._maps(x)) - usual).flatten().cpu().numpy()
+            for x in batches(mixed, self.device, "mixed set: evidence", limit=MAP_IMAGES)
+        ]
+        top = float(np.percentile(np.concatenate(found), MAP_PERCENTILE))
+        return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)
+
+
+def _spread(part: Tensor, size: torch.Size) -> Tensor:
+    """Bring N x 1 x h x w to ``size`` with each image's mean kept."""
+    if part.shape[-2:] == size:
+        return part
+    fine = interpolate(part, tuple(size), mode="bilinear")
+    return fine + (part.mean(dim=(2, 3), keepdim=True) - fine.mean(dim=(2, 3), keepdim=True))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Telling the pile from the healthy set."""
+
+    features: NDArray[np.float32]
+    """(N, D)."""
+    is_mixed: NDArray[np.bool_]
+    """(N,)."""
+    groups: NDArray[Any]
+    """(N,): patients."""
+    scale: NDArray[np.float32]
+    """(D,): factor of each standardised feature."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What telling them apart came to."""
+
+    head: tuple[Floats, float]
+    """Weights (D,) and bias on the features as they are."""
+    crossfitted: Floats
+    """(N,): linear scores, each by a model that never saw the image nor another of its patient."""
+    strength: float
+    auc: float
+    """Of pile against healthy, cross-fitted."""
+    mixture: Mixture
+    interval: Interval
+    """Of the diseased share."""
+
+
+def contrast(task: Task, config: ContrastConfig) -> Found:
+    """Choose the regularisation, fit the head, cross-fit the scores and estimate the share.
+
+    Raises:
+        InputError: too few patients to keep apart.
+    """
+    splits = _folds(task, config.folds)
+    share = None
+    if config.risk == "nnpu":  # its risk needs the share, which the plain contrast estimates
+        _, scores = _best(task, config.strengths, splits, None)
+        share = fit_mixture(scores[~task.is_mixed], scores[task.is_mixed]).share
+    strength, scores = _best(task, config.strengths, splits, share)
+    healthy, mixed = scores[~task.is_mixed], scores[task.is_mixed]
+    groups = (task.groups[~task.is_mixed].tolist(), task.groups[task.is_mixed].tolist())
+    return Found(
+        head=_fit(task, np.arange(len(task.features)), strength, share),
+        crossfitted=scores,
+        strength=strength,
+        auc=metrics.auc(scores, task.is_mixed),
+        mixture=fit_mixture(healthy, mixed),
+        interval=share_interval(healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed)),
+    )
+
+
+def _folds(task: Task, wanted: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places to learn from and to score, patients kept together."""
+    patients = [len(np.unique(task.groups[task.is_mixed == side])) for side in (False, True)]
+    count = min(wanted, *patients)
+    if count < 2:
+        raise InputError(
+            f"contrast: needs two patients or more in the healthy and in the mixed set, here are {patients[0]} "
+            f"and {patients[1]}; add images"
+        )
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=task.seed)
+    return list(folds.split(task.features, task.is_mixed, task.groups))
+
+
+def _best(
+    task: Task,
+    strengths: tuple[float, ...],
+    splits: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    share: float | None,
+) -> tuple[float, Floats]:
+    """The strength with the highest cross-fitted AUC (of equals the lowest), and its cross-fitted scores."""
+    found: dict[float, Floats] = {strength: np.empty(len(task.features)) for strength in sorted(strengths)}
+    with progress("choosing the regularisation", len(found) * len(splits)) as advance:
+        for learn, judge in splits:
+            for strength, scores in found.items():
+                weight, bias = _fit(task, learn, strength, share)
+                scores[judge] = task.features[judge] @ weight + bias
+                advance()
+    best = max(found, key=lambda strength: (round(metrics.auc(found[strength], task.is_mixed), 6), -strength))
+    return best, found[best]
+
+
+def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:
+    """Weights and bias on the features as they are, from the ``chosen`` images alone."""
+    features, is_mixed = task.features[chosen], task.is_mixed[chosen]
+    # In double precision: in single a constant feature would seem to vary.
+    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    varies = deviation > SMALLEST_VARIATION * np.maximum(np.abs(mean), 1e-6)
+    factor = np.where(varies, task.scale / np.where(varies, deviation, 1), 0)
+    standard = ((features - mean) * factor).astype(np.float32)
+    if share is None:
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)
+        weight, bias = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+    else:
+        weight, bias = fit_nnpu(standard[~is_mixed], standard[is_mixed], share, 1 / (strength * len(chosen)))
+    weight = weight * factor
+    return weight, bias - float(weight @ mean)
+
+
+def fit_nnpu(healthy: NDArray[Any], mixed: NDArray[Any], share: float, decay: float) -> tuple[Floats, float]:
+    """The linear model of least non-negative positive-unlabelled risk, logistic loss (Kiryo et al. 2017, eq. 6).
+
+    Known are the healthy, who make up 1 - share of the mixed. With g the score, l(g) = log(1 + exp(-g)) its loss
+    where "diseased" is right and l(-g) where "healthy" is:
+    risk = (1 - share) E_healthy[l(-g)] + max(0, E_mixed[l(g)] - (1 - share) E_healthy[l(g)]) + decay / 2 |w|^2.
+
+    Returns:
+        Weights (D,) and bias.
+    """
+    known = 1 - share
+
+    def cost(parameters: Floats) -> tuple[float, Floats]:
+        weight, bias = parameters[:-1], parameters[-1]
+        at_healthy, at_mixed = healthy @ weight + bias, mixed @ weight + bias
+        diseased = np.logaddexp(0, -at_mixed).mean() - known * np.logaddexp(0, -at_healthy).mean()
+        value = known * np.logaddexp(0, at_healthy).mean() + max(0.0, diseased) + decay / 2 * weight @ weight
+        by_healthy = known * expit(at_healthy) / len(healthy)
+        by_mixed = np.zeros(len(mixed))
+        if diseased > 0:
+            by_mixed = -expit(-at_mixed) / len(mixed)
+            by_healthy = by_healthy + known * expit(-at_healthy) / len(healthy)
+        slope = healthy.T @ by_healthy + mixed.T @ by_mixed + decay * weight
+        return float(value), np.append(slope, by_healthy.sum() + by_mixed.sum())
+
+    found = minimize(cost, np.zeros(healthy.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return found.x[:-1], float(found.x[-1])
+
+
+def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
+    """The pile's own ranking, the picture of the share, and what to print."""
+    probability = found.mixture.probability(found.crossfitted)
+    _write_scores(run, probability[task.is_mixed], mixed)
+    with atomic_path(run.share_picture) as temporary:
+        temporary.write_bytes(
+            figures.histogram_figure(
+                healthy=probability[~task.is_mixed], unlabelled=probability[task.is_mixed], thresholds={}
+            )
+        )
+    low, high, level = found.interval
+    run.save_notes(
+        [
+            f"diseased share of the mixed set, estimated without labels: {found.mixture.share:.3f} "
+            f"({level:.0%} interval {low:.3f} to {high:.3f})",
+            f"mixed against healthy, cross-fitted: AUC {found.auc:.3f} at strength {found.strength:g}",
+            f"scores of the mixed set itself, each by a model that never saw the patient: {run.mixed_scores.name}",
+        ]
+    )
+
+
+def _write_scores(run: Run, probability: Floats, mixed: ImageStore) -> None:
+    """The mixed set, highest score first."""
+    with (
+        atomic_path(run.mixed_scores) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for rank, number in enumerate(np.argsort(-probability, kind="stable"), start=1):
+            path, patient = mixed.paths[mixed.owner[number]], mixed.frame_groups[number]
+            shown = "" if patient == str(path) else patient
+            writer.writerow((rank, path, mixed.frame[number], f"{probability[number]:.6f}", shown))

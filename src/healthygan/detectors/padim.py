@@ -1,0 +1,130 @@
+"""PaDiM: a Gaussian of pretrained features at each place of the healthy images (Defard et al., 2021).
+
+An image is as anomalous as its most unusual place. It assumes that images are registered: a place is the same
+anatomy in each.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from healthygan.data.store import ImageStore
+from healthygan.detectors.base import DetectorConfig, Prediction
+from healthygan.detectors.pretrained import (
+    PretrainedConfig,
+    PretrainedDetector,
+    batches,
+    bounded,
+    finest_maps,
+    smooth_map,
+)
+from healthygan.errors import InputError
+from healthygan.training import Training
+
+
+class PaDiMConfig(PretrainedConfig):
+    """The paper's values, but for the backbone (paper: resnet18 or wide_resnet50_2)."""
+
+    name: Literal["padim"] = "padim"
+    channels: int = Field(100, ge=1, description="feature channels kept, drawn at random (paper: 100, or 550 of 1,792)")
+    regularisation: float = Field(0.01, gt=0, description="added to the diagonal of each covariance")
+    smoothing: float = Field(4.0, ge=0, description="standard deviation of the map's smoothing, in pixels")
+
+
+class PaDiM(PretrainedDetector):
+    """Mean and covariance at each place; score = the greatest smoothed Mahalanobis distance.
+
+    Args:
+        config: features and how many of their channels are kept.
+        channels: image channels C.
+        size: side of the images in pixels.
+        seed: of the channels kept.
+
+    Raises:
+        InputError: more channels are to be kept than the layers have.
+    """
+
+    name: ClassVar[str] = "padim"
+    Config: ClassVar[type[DetectorConfig]] = PaDiMConfig
+    shapes: ClassVar[tuple[str, ...]] = ("kept", "mean", "cholesky")
+
+    def __init__(self, config: PaDiMConfig, channels: int, size: int, seed: int = 0) -> None:
+        super().__init__(config, channels, size, seed)
+        self.config = config
+        there = sum(self.backbone.channels[layer] for layer in config.layers)
+        if config.channels > there:
+            raise InputError(
+                f"detector.channels={config.channels}: the layers have {there}; keep fewer or name more layers"
+            )
+        random = torch.Generator().manual_seed(seed)
+        self.kept = torch.randperm(there, generator=random)[: config.channels]
+        """Places of the channels kept, among those of all layers."""
+
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+        """The healthy set alone, in one pass."""
+        self.learned = {"kept": self.kept.to(self.device)}
+        images = batches(healthy, self.device, "healthy set: features")
+        mean, covariance = gaussians(self._embedded(x).permute(2, 0, 1) for x in images)
+        covariance.diagonal(dim1=1, dim2=2).add_(self.config.regularisation)
+        torch.linalg.cholesky(covariance, out=covariance)
+        return self.learned | {"mean": mean, "cholesky": covariance}
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Prediction:
+        """Score = maximum over the image of the smoothed distances; map = distance d as d / (d + typical).
+
+        Typical is the square root of the number of channels, which a Gaussian's squared distances average to.
+        """
+        embedded = self._embedded(x).permute(2, 1, 0)
+        distances = mahalanobis(embedded, self.learned["mean"], self.learned["cholesky"])
+        smooth = smooth_map(distances.T.reshape(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
+        return Prediction(smooth.amax(dim=(1, 2, 3)), bounded(smooth, self.config.channels**0.5))
+
+    def _embedded(self, x: Tensor) -> Tensor:
+        """N x d x P: the kept channels at each of P places."""
+        maps = finest_maps(self.backbone.features(x, self.config.layers), "nearest")
+        self._grid = maps.shape[-2:]
+        return maps.index_select(1, self.learned["kept"]).flatten(2)
+
+
+def gaussians(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of each place from parts of the images, in the memory of one covariance a place.
+
+    Each part is merged by its own mean and scatter (Chan, Golub and LeVeque 1979), so that nothing cancels.
+
+    Args:
+        parts: P x n x d each, any n of 1 and more.
+
+    Returns:
+        Mean, P x d, and covariance with n - 1 in the denominator, P x d x d.
+
+    Raises:
+        InputError: there are fewer than two images.
+    """
+    count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
+    for part in parts:
+        new = part.shape[1]
+        if not count:
+            mean = part.new_zeros(part.shape[0], part.shape[2])
+            scatter = part.new_zeros(part.shape[0], part.shape[2], part.shape[2])
+        own = part.mean(dim=1)
+        centred = part - own[:, None]
+        step = (own - mean)[:, None] * (count * new / (count + new)) ** 0.5
+        # The step between the two means is one more centred observation.
+        centred = torch.cat([centred, step], dim=1)
+        scatter.baddbmm_(centred.mT, centred)
+        mean += (own - mean) * (new / (count + new))
+        count += new
+    if count < 2:
+        raise InputError(f"padim: a covariance needs two healthy images or more, here are {count}; add images")
+    return mean, scatter.div_(count - 1)
+
+
+def mahalanobis(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
+    """Distances of x, P x d x n, from Gaussians by their means, P x d, and Cholesky factors, P x d x d: P x n."""
+    whitened: Tensor = torch.linalg.solve_triangular(cholesky, x - mean[..., None], upper=False)
+    distances: Tensor = torch.linalg.vector_norm(whitened, dim=1)
+    return distances

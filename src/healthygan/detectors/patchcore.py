@@ -1,0 +1,203 @@
+"""PatchCore: patches of pretrained features against a bank of healthy ones (Roth et al., 2022).
+
+The bank is a coreset of all healthy patches, chosen greedily so that no patch lies far from it.
+"""
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, avg_pool2d, unfold
+
+from healthygan.data.store import ImageStore
+from healthygan.detectors.base import DetectorConfig, Prediction
+from healthygan.detectors.pretrained import (
+    PretrainedConfig,
+    PretrainedDetector,
+    batches,
+    bounded,
+    finest_maps,
+    smooth_map,
+)
+from healthygan.progress import progress
+from healthygan.training import Training
+
+SMALLEST_DISTANCE = 1e-6
+ROUNDING = 1e-5
+"""Above what a distance computed from a product of float32 vectors is off by, as a share of their squares."""
+QUERIES = 2048
+"""Patches whose distances to the bank are computed at a time."""
+
+
+class PatchCoreConfig(PretrainedConfig):
+    """The paper's values, but for the backbone (paper: wide_resnet50_2) and how patches are pooled."""
+
+    name: Literal["patchcore"] = "patchcore"
+    layers: tuple[int, ...] = Field((2, 3), min_length=1, description="feature levels of the backbone, from 0")
+    dimensions: int | None = Field(
+        None,
+        ge=1,
+        description="none: mean of each 3 x 3 patch, layers side by side | pooled to so many numbers "
+        "(official code: 1024)",
+    )
+    coreset: float = Field(0.1, gt=0, le=1, description="share of the patches kept in the bank")
+    patches: int = Field(250_000, ge=2, description="most patches the bank is chosen from, drawn at random if more")
+    projection: int = Field(128, ge=1, description="dimensions in which the bank is chosen, by random projection")
+    neighbours: int = Field(
+        9, ge=1, description="of the nearest in the bank, for the paper's weight (equation 7); 1 = no weight"
+    )
+    smoothing: float = Field(4.0, ge=0, description="standard deviation of the map's smoothing, in pixels")
+
+
+class PatchCore(PretrainedDetector):
+    """A bank of healthy patches; score = the greatest distance of a patch to it, weighted.
+
+    Args:
+        config: features, coreset and weight.
+        channels: image channels C.
+        size: side of the images in pixels.
+        seed: of the projection, of the patches drawn and of the first one in the bank.
+    """
+
+    name: ClassVar[str] = "patchcore"
+    Config: ClassVar[type[DetectorConfig]] = PatchCoreConfig
+    shapes: ClassVar[tuple[str, ...]] = ("bank", "typical")
+
+    def __init__(self, config: PatchCoreConfig, channels: int, size: int, seed: int = 0) -> None:
+        super().__init__(config, channels, size, seed)
+        self.config = config
+
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+        """The healthy set alone."""
+        random = torch.Generator().manual_seed(self.seed)
+        patches = self._drawn(healthy, random)
+        count = max(1, round(self.config.coreset * len(patches)))
+        chosen, radii = coreset(_projected(patches, self.config.projection, random), count, random)
+        # The last one chosen was the farthest from the bank: no healthy patch lies farther.
+        return {"bank": patches[chosen], "typical": radii[-1].clamp_min(SMALLEST_DISTANCE)}
+
+    def _drawn(self, healthy: ImageStore, random: torch.Generator) -> Tensor:
+        """Patches of the healthy images, at most ``config.patches``: as many at random of each batch, n x d."""
+        kept: Tensor | None = None
+        filled = 0
+        for x in batches(healthy, self.device, "healthy set: features"):
+            rows = self._patches(x).flatten(0, 1)
+            if kept is None:
+                total = len(healthy) * len(rows) // len(x)
+                share = min(1.0, self.config.patches / total)
+                kept = rows.new_empty(min(total, self.config.patches), rows.shape[1])
+            wanted = min(round(share * len(rows)), len(kept) - filled)
+            picked = rows if wanted == len(rows) else rows[torch.randperm(len(rows), generator=random)[:wanted]]
+            kept[filled : filled + wanted] = picked
+            filled += wanted
+        assert kept is not None
+        return kept[:filled]
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Prediction:
+        """Score = the paper's equations 6 and 7; map = each patch's distance d, smoothed, as d / (d + typical)."""
+        patches = self._patches(x)
+        distances, places = nearest(patches.flatten(0, 1), self.learned["bank"])
+        distances, places = distances.view(len(x), -1), places.view(len(x), -1)
+        score = self._weighted(patches, distances, places)
+        smooth = smooth_map(distances.view(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
+        return Prediction(score, bounded(smooth, self.learned["typical"]))
+
+    def _weighted(self, patches: Tensor, distances: Tensor, places: Tensor) -> Tensor:
+        """(N,): distance of the farthest patch, less where the bank is crowded around the nearest (equation 7)."""
+        greatest, which = distances.max(dim=1)
+        bank = self.learned["bank"]
+        count = min(self.config.neighbours, len(bank))
+        if count == 1:
+            return greatest
+        images = torch.arange(len(patches), device=patches.device)
+        support = bank[places[images, which]]
+        around = torch.cdist(support, bank).topk(count, dim=1, largest=False).indices
+        others = (patches[images, which][:, None] - bank[around]).norm(dim=2)
+        weighted: Tensor = greatest * (1 - (greatest - others.logsumexp(dim=1)).exp())
+        return weighted
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """N x P x d: features of the 3 x 3 surroundings of each of P places."""
+        maps = self.backbone.features(x, self.config.layers)
+        dimensions = self.config.dimensions
+        pooled = [avg_pool2d(part, 3, 1, 1) if dimensions is None else _pooled(part, dimensions) for part in maps]
+        together = finest_maps(pooled, "bilinear")
+        self._grid = together.shape[-2:]
+        rows = together.flatten(2).transpose(1, 2)
+        return rows if dimensions is None else adaptive_avg_pool1d(rows, dimensions)
+
+
+def _pooled(part: Tensor, dimensions: int) -> Tensor:
+    """3 x 3 surroundings pooled to ``dimensions`` channels, as the official code does."""
+    rows = unfold(part, 3, padding=1).transpose(1, 2)
+    pooled: Tensor = adaptive_avg_pool1d(rows, dimensions).transpose(1, 2)
+    return pooled.reshape(*pooled.shape[:2], *part.shape[-2:])
+
+
+def _projected(patches: Tensor, dimensions: int, random: torch.Generator) -> Tensor:
+    """Patches in a few random directions, which nearly keep distances; as they are where they have no more."""
+    if patches.shape[1] <= dimensions:
+        return patches
+    directions = torch.randn(patches.shape[1], dimensions, generator=random).to(patches)
+    projected: Tensor = patches @ directions / dimensions**0.5
+    return projected
+
+
+def coreset(points: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Greedy k-centre: after a random first, ever the point farthest from those chosen (Gonzalez 1985).
+
+    A point is nearer to a new centre than to its own only if the two centres lie less than twice its distance
+    apart: only such points are looked at, which changes nothing of the result.
+
+    Args:
+        points: n x d.
+        count: centres wanted, 1 to n.
+        random: draws the first.
+
+    Returns:
+        (count,) places of the centres, and how far each was from those before it (the first: from the farthest).
+    """
+    chosen = torch.empty(count, dtype=torch.int64, device=points.device)
+    radii = points.new_empty(count)
+    chosen[0] = int(torch.randint(len(points), (1,), generator=random))
+    points = points - points.mean(dim=0)
+    distances = (points - points[chosen[0]]).norm(dim=1)
+    radii[0] = distances.max()
+    owner = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+    centres, squares = points.new_empty(count, points.shape[1]), points.new_empty(count)
+    centres[0], squares[0] = points[chosen[0]], points[chosen[0]].square().sum()
+    with progress("choosing the bank", count, 1) as advance:
+        for number in range(1, count):
+            radii[number], chosen[number] = distances.max(dim=0)
+            centre = centres[number] = points[chosen[number]]
+            squares[number] = centre.square().sum()
+            both = squares[:number] + squares[number]
+            # Rounding can only make them seem nearer to each other, which costs a look but no exactness.
+            apart = (both * (1 - ROUNDING) - 2 * centres[:number] @ centre).clamp_min(0).sqrt() / 2
+            near = (distances > apart[owner]).nonzero()[:, 0]
+            new = (points[near] - centre).norm(dim=1)
+            nearer = new < distances[near]
+            moved = near[nearer]
+            distances[moved] = new[nearer]
+            owner[moved] = number
+            distances[chosen[number]] = 0
+            advance()
+    return chosen, radii
+
+
+def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance of each query, n x d, to its nearest in the bank, m x d, and that one's place: (n,) each.
+
+    Exact but for ties within rounding: a matrix product finds the nearest, and the distance to it is computed from
+    the difference, where nothing cancels.
+    """
+    centre = bank.mean(dim=0)
+    shifted = (bank - centre).T
+    half = shifted.square().sum(dim=0) / 2
+    places = [
+        torch.addmm(half, part - centre, shifted, alpha=-1).argmin(dim=1) for part in torch.split(queries, QUERIES)
+    ]
+    place = torch.cat(places)
+    return (queries - bank[place]).norm(dim=1), place

@@ -1,0 +1,174 @@
+"""What the detectors on frozen pretrained features share: backbone, passes over the images, saving and loading."""
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.transforms.functional import gaussian_blur
+
+from healthygan.backbones import EMBEDDED, Backbone, load_backbone
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
+from healthygan.detectors.base import Detector, DetectorConfig
+from healthygan.errors import InputError
+from healthygan.progress import progress
+from healthygan.run import load_tensors
+from healthygan.training import Training, TrainingConfig
+
+BATCH = 32
+SMALLEST = 32
+SECONDS_BETWEEN_SAVES = 30.0
+ITERATION = 1
+"""What the only candidate is called: nothing here goes by iterations."""
+PREFIX = "backbone."
+
+
+class PretrainedConfig(DetectorConfig):
+    """Which features."""
+
+    unused: ClassVar[frozenset[str]] = frozenset(TrainingConfig.model_fields) - {"seed", "device", "members"}
+    translates: ClassVar[bool] = False
+    backbone: str = Field(EMBEDDED, description="a model of timm's")
+    weights: Path | None = Field(None, description="file of its weights (.safetensors, .pth); the default needs none")
+    download: bool = Field(False, description="fetch the weights from the network where no file is given")
+    layers: tuple[int, ...] = Field((1, 2, 3), min_length=1, description="feature levels of the backbone, from 0")
+
+    def check(self, size: int) -> None:
+        """Refuse images too small for the levels to have any extent."""
+        if size < SMALLEST:
+            raise ValueError(f"preprocessing.size={size}: backbones need {SMALLEST} pixels; choose a larger one")
+
+
+class PretrainedDetector(Detector):
+    """Learns in passes over the images instead of iterations; a finished fit is kept as the run's one candidate."""
+
+    shapes: ClassVar[tuple[str, ...]] = ()
+    """Names of the tensors that ``_learn`` makes; their sizes follow from the images."""
+
+    def __init__(self, config: PretrainedConfig, channels: int, size: int, seed: int = 0) -> None:
+        config.check(size)
+        self.size = size
+        self.seed = seed
+        self._settings = config
+        self.backbone = Backbone(config.backbone, size)
+        self.backbone.check_layers(config.layers)
+        self.learned: dict[str, Tensor] = {}
+
+    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
+        """Learn, and leave one candidate; a run that has it already keeps it."""
+        kept = training.folder.candidates()
+        if ITERATION in kept:
+            self.load_weights(load_tensors(kept[ITERATION]))
+            return
+        settings = self._settings
+        self.backbone = load_backbone(settings.backbone, settings.weights, size=self.size, download=settings.download)
+        self.to(training.fabric.device)
+        self.learned = {name: part.contiguous() for name, part in self._learn(healthy, mixed, training).items()}
+        if training.fabric.is_global_zero:
+            training.folder.save_candidate(ITERATION, self.weights())
+        training.fabric.barrier()
+
+    @abstractmethod
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+        """All that scoring needs beside the backbone, under the names in ``shapes``."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """The backbone's too: a run scores without the file they came from."""
+        return {PREFIX + name: part for name, part in self.backbone.state_dict().items()} | self.learned
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        missing = [name for name in self.shapes if name not in weights]
+        own = {name: part for name, part in weights.items() if not name.startswith(PREFIX)}
+        if missing or set(own) - set(self.shapes):
+            raise RuntimeError(f"these weights are another detector's: {missing or sorted(set(own))}")
+        self.backbone.load_state_dict(
+            {name.removeprefix(PREFIX): part for name, part in weights.items() if name.startswith(PREFIX)}
+        )
+        device = next(self.backbone.parameters()).device
+        self.learned = {name: part.to(device) for name, part in own.items()}
+
+    def to(self, device: torch.device) -> Self:
+        """Move all to ``device``."""
+        self.backbone.to(device)
+        self.learned = {name: part.to(device) for name, part in self.learned.items()}
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return next(self.backbone.parameters()).device
+
+
+def batches(
+    store: ImageStore, device: torch.device, title: str, *, limit: int | None = None, done: int = 0
+) -> Iterator[Tensor]:
+    """A store's frames in order, N x C x H x W in [-1, 1], with progress.
+
+    Args:
+        limit: only as many, evenly spread.
+        done: how many of the first to leave out.
+    """
+    count = len(store) if limit is None else min(limit, len(store))
+    chosen = np.linspace(0, len(store) - 1, count).astype(np.int64)
+    with progress(title, count, done) as advance:
+        for start in range(done, count, BATCH):
+            part = chosen[start : start + BATCH]
+            yield to_tensor(store.read(part)).to(device)
+            advance(len(part))
+
+
+def resumable(training: Training, name: str, make: Callable[[int], Iterator[Tensor]]) -> Tensor:
+    """Rows that take long to make; the run's checkpoint keeps them as they come, and a second call goes on there.
+
+    Args:
+        name: of these rows in the checkpoint.
+        make: gives the rows behind the first so many, in parts.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    state = training.folder.load_checkpoint() or {}
+    kept = state.get(name)
+    if kept is not None and not isinstance(kept, Tensor):
+        raise InputError(f"{training.folder.checkpoint}: damaged; remove it and repeat the command")
+    rows = [] if kept is None else [kept]
+    saved = time.monotonic()
+
+    def save() -> None:
+        if training.fabric.is_global_zero:
+            training.folder.save_checkpoint(state | {name: torch.cat(rows)})
+
+    for part in make(0 if kept is None else len(kept)):
+        rows.append(part)
+        if time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+            save()
+            saved = time.monotonic()
+    save()
+    return torch.cat(rows)
+
+
+def finest_maps(maps: Sequence[Tensor], mode: str) -> Tensor:
+    """All maps side by side in the finest one's resolution: N x C_1 + ... + C_L x h x w."""
+    size = max((part.shape[-2:] for part in maps), key=math.prod)
+    return torch.cat([part if part.shape[-2:] == size else interpolate(part, size, mode=mode) for part in maps], dim=1)
+
+
+def smooth_map(distances: Tensor, size: torch.Size, sigma: float) -> Tensor:
+    """Distances, N x 1 x h x w, brought to the images' ``size`` and smoothed by a Gaussian of ``sigma`` pixels."""
+    fine = interpolate(distances, size, mode="bilinear")
+    radius = min(int(4 * sigma + 0.5), *(side - 1 for side in size))
+    return gaussian_blur(fine, [2 * radius + 1] * 2, [sigma, sigma]) if sigma else fine
+
+
+def bounded(distances: Tensor, typical: float | Tensor) -> Tensor:
+    """Distances from 0 as a map in [0, 1): one half where they are ``typical``."""
+    return distances / (distances + typical)
