@@ -22,7 +22,7 @@ def run(folder: Path, options: list[str]) -> int:
         test=demo.TEST,
         seed=0,
     )
-    settings = ["--budget", "demo", "--seeds", "1", "--workers", "2", *options]
+    settings = ["--budget", "small", "--seeds", "1", "--workers", "2", *options]
     return main(["benchmark", str(manifest), "-o", str(folder / "results"), *settings])
 
 

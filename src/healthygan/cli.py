@@ -335,7 +335,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--detectors", default="all", metavar="NAMES", help="all, or names separated by commas")
     compare.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
     compare.add_argument(
-        "--budget", default="small", help="what each may spend: small, demo, paper, or a .yaml file (default: small)"
+        "--budget", default="small", help="what each may spend: small, paper, or a .yaml file (default: small)"
     )
     compare.add_argument(
         "--set", action="append", default=[], metavar="[NAME:]FIELD=VALUE", help="for all or one; repeatable"
