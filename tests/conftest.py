@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 SIZE = 16
 TINY = (
+    "detector.evidence=0",
     "detector.width=4",
     "detector.generator_blocks=1",
     "detector.critic_width=4",

@@ -36,7 +36,12 @@ def test_overrides_go_from_the_budget_to_the_method_to_the_command_line() -> Non
     methods = plan(
         TWO,
         "healthygan,wide",
-        ["wide:detector.critic_blocks=4", "healthygan:detector.discriminator_blocks=4", *settings],
+        [
+            "wide:detector.evidence=0",
+            "wide:detector.critic_blocks=4",
+            "healthygan:detector.discriminator_blocks=4",
+            *settings,
+        ],
     )
     assert [method.config.training.batch_size for method in methods] == [7, 9]
     assert {method.config.preprocessing.size for method in methods} == {16}

@@ -8,6 +8,7 @@ figures.json     noted while training   familiar.pt      what training images lo
 log.csv, tensorboard/, samples/         what happened on the way
 members/         of an ensemble: a run folder a seed
 notes.json, mixed_scores.csv, share.png   what contrast found of the mixed set
+contrast/        the contrast detector that healthygan+ looks through, with those three
 """
 
 import json
@@ -70,6 +71,10 @@ class Run:
     def member(self, number: int) -> "Run":
         """The run folder of one member of an ensemble."""
         return Run(self.path / "members" / str(number))
+
+    def part(self, name: str) -> "Run":
+        """The folder of a detector that another one is made of."""
+        return Run(self.path / name)
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """What ``save_checkpoint`` wrote; none if there is none yet."""

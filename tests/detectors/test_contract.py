@@ -22,7 +22,14 @@ from healthygan.training import Stopped, Training
 SIZE = 16
 SMALL = {
     "healthygan": {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2},
-    "healthygan+": {"width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2, "warm_up": 2},
+    "healthygan+": {
+        "evidence": 0.0,
+        "width": 4,
+        "generator_blocks": 1,
+        "critic_width": 4,
+        "critic_blocks": 2,
+        "warm_up": 2,
+    },
     "alad": {"width": 16, "pair_width": 4, "latent": 8, "ema_decay": 0.9},
     "alocc": {"width": 2},
     "fanogan": {"width": 4, "latent": 8, "encoder_iterations": 4, "generator_every": 2},

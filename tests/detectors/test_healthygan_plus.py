@@ -7,16 +7,25 @@ from lightning import Fabric
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import softplus
 
+from healthygan import workflow
+from healthygan.config import load_config
+from healthygan.data.cohort import Cohort
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
+from healthygan.detectors.contrast import Contrast
 from healthygan.detectors.healthygan_plus import (
     HealthyGANPlus,
     HealthyGANPlusConfig,
     HealthyGANPlusRecipe,
     IdentityGenerator,
 )
+from healthygan.errors import InputError
+from healthygan.export import PACKAGES, export
+from healthygan.holdout import divide
 from healthygan.networks import Discriminator
-from healthygan.training import Batch
+from healthygan.training import Batch, Stopped, Training
 
-SMALL = {"width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
+SMALL = {"evidence": 0.0, "width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
 PLAIN = {"shift": 0.0, "gradient_penalty": 0.0}
 
 
@@ -25,7 +34,7 @@ def recipe_of(**changes):
     config = HealthyGANPlusConfig(**SMALL | changes)
     fabric = Fabric(accelerator="cpu", devices=1)
     generator = IdentityGenerator(1, 4, 1, config.mask_start)
-    return HealthyGANPlusRecipe(config, generator, Discriminator(1, 4, 2), fabric)
+    return HealthyGANPlusRecipe(config, generator, Discriminator(1, 4, 2), fabric, torch.nn.Module.state_dict)
 
 
 def batch_of(count=2):
@@ -43,7 +52,7 @@ def same(module, weights):
 
 
 def test_the_first_translation_is_nearly_the_image_itself():
-    detector = HealthyGANPlus(HealthyGANPlusConfig(mask_start=-6.0), 1, 64)
+    detector = HealthyGANPlus(HealthyGANPlusConfig(mask_start=-6.0, evidence=0), 1, 64)
     x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = detector.predict(x)
     assert found.mask.mean() < 0.01
@@ -145,3 +154,83 @@ def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
     found = detector.predict(test)
     assert roc_auc_score(np.repeat([0, 1], 40), found.score) > 0.9
     assert found.difference[40:].max() <= 1
+
+
+@pytest.fixture(scope="module")
+def with_evidence(tiny_settings):
+    """Tiny networks, but images that pretrained features bear."""
+    return load_config("small", (*tiny_settings, "detector.evidence=2", "preprocessing.size=32"))
+
+
+@pytest.fixture(scope="module")
+def cohort(manifest):
+    return Cohort.from_manifest(manifest)
+
+
+@pytest.fixture(scope="module")
+def trained(with_evidence, cohort, tmp_path_factory):
+    return workflow.train(with_evidence, cohort, tmp_path_factory.mktemp("plus") / "run")
+
+
+def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_training_images(trained, with_evidence, cohort):
+    detector, _, _ = workflow.load(trained, "cpu")
+    store = ImageStore.build(
+        [image.path for image in divide(cohort, with_evidence).healthy], with_evidence.preprocessing
+    )
+    healthy = to_tensor(store.read(np.arange(len(store))))
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = torch.zeros(3, dtype=torch.float64)
+    for weight, score in (
+        (1, lambda y: detector.predict(y).difference.mean(dim=(1, 2, 3))),
+        (2, detector._contrast.evidence),
+    ):
+        usual = score(healthy).double()
+        expected += weight * (score(x).double() - usual.mean()) / usual.std()
+    torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_evidence_is_that_of_a_contrast_detector_on_the_same_images(trained, with_evidence, cohort, tmp_path):
+    settings = ("preprocessing.size=32", "training.device=cpu", "selection.choice_holdout=0.1")
+    alone, _, _ = workflow.load(workflow.train(load_config("contrast", settings), cohort, tmp_path / "run"), "cpu")
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    torch.testing.assert_close(workflow.load(trained, "cpu")[0]._contrast.evidence(x), alone.evidence(x))
+
+
+def test_a_stopped_training_with_evidence_goes_on_bit_for_bit(trained, with_evidence, cohort, tmp_path, monkeypatch):
+    iterate = Training._iterate
+
+    def stopping(self, recipe, iteration, batch):
+        if iteration == 5:
+            raise Stopped("here")
+        return iterate(self, recipe, iteration, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_iterate", stopping)
+        with pytest.raises(Stopped):
+            workflow.train(with_evidence, cohort, tmp_path / "run")
+    monkeypatch.setattr(Contrast, "_learn", lambda *_: pytest.fail("the evidence was learned twice"))
+    run = workflow.train(with_evidence, cohort, tmp_path / "run")
+    assert run.model.read_bytes() == trained.model.read_bytes()
+
+
+def test_the_pile_s_own_ranking_is_kept_beside_the_run(trained):
+    part = trained.part("contrast")
+    assert part.mixed_scores.exists() and part.share_picture.exists() and part.load_notes()
+
+
+def test_weights_without_evidence_do_not_fit(trained, with_evidence):
+    detector = workflow.build(with_evidence)
+    with pytest.raises(RuntimeError, match="no healthy among the weights"):
+        detector.load_weights(HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 32).weights())
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_a_model_with_evidence_is_exported_too(trained, engine, tmp_path):
+    for package in PACKAGES[engine]:
+        pytest.importorskip(package)
+    assert export(trained, engine, tmp_path / "out").difference < 1e-3
+
+
+def test_evidence_needs_images_that_pretrained_features_bear():
+    with pytest.raises(InputError, match=r"backbones need 32 pixels.*detector\.evidence=0"):
+        load_config("small", ["preprocessing.size=16", "detector.critic_blocks=3"])

@@ -119,11 +119,16 @@ class Contrast(PretrainedDetector):
         to 1 (as much as the strongest in the training pile, or more).
         """
         maps = self._maps(x)
-        linear = self.learned["bias"] + self._linear(maps)
+        linear = self._linear(maps) + self.learned["bias"]
         intercept, slope = self.learned["calibration"]
         unusual = (self._evidence(maps) - self.learned["usual"]) / self.learned["map_scale"]
         difference = interpolate(unusual, x.shape[-2:], mode="bilinear").clamp(0, 1)
         return Prediction(torch.sigmoid(intercept + slope * linear), difference)
+
+    @torch.no_grad()
+    def evidence(self, x: Tensor) -> Tensor:
+        """(N,): the linear score of x, N x C x H x W in [-1, 1], before it is calibrated; above 0 = like the pile."""
+        return self._linear(self._maps(x)) + self.learned["bias"]
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of a batch, averaged with the mirror image's mirrored maps."""

@@ -9,12 +9,15 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 - The decoder resizes and convolves: transposed convolutions draw a chequered pattern into x'.
 - Two penalties on the change |x' - x| replace equations 5 to 7: strong on B, which must stay as it is, weak on A.
 - The critic sees shifted images [2], so that small sets are not learnt by heart.
+- The score adds what the contrast detector sees in pretrained features to the change in pixels: either finds diseases
+  that the other overlooks. The translation does not learn from it: that draws noise to please it.
 
 [1] Mescheder et al., Which Training Methods for GANs do actually Converge?, ICML 2018 (R1).
 [2] Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020.
 """
 
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import ClassVar, Literal, Self
 
 import torch
 from lightning import Fabric
@@ -23,10 +26,20 @@ from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
 from healthygan import losses
+from healthygan.arrays import evenly_spaced
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig
-from healthygan.detectors.translation import TranslationDetector, TranslationRecipe
+from healthygan.detectors.contrast import Contrast, ContrastConfig
+from healthygan.detectors.translation import TranslationDetector, TranslationRecipe, TranslationScorer
 from healthygan.networks import Discriminator, Generator, Translation, check_depth, frozen
-from healthygan.training import Batch, TrainingConfig
+from healthygan.training import Batch, Training, TrainingConfig
+
+TYPICAL = 256
+"""Healthy training images that tell how far healthy scores lie apart."""
+BATCH = 32
+GENERATOR, CONTRAST, HEALTHY = "generator.", "contrast.", "healthy"
+"""How the weights are named where there are two parts."""
 
 
 class HealthyGANPlusConfig(DetectorConfig):
@@ -47,10 +60,19 @@ class HealthyGANPlusConfig(DetectorConfig):
     mask_start: float = Field(-1.0, description="what is added to the mask before its tanh at first; -1: M = 0.12")
     shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift of what the critic sees, share of the side")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="averaging of the generator used to score; 0 = off")
+    evidence: float = Field(
+        1.0, ge=0, description="weight of the evidence in pretrained features beside the change in pixels; 0 = without"
+    )
+    contrast: ContrastConfig = Field(ContrastConfig(), description="how that evidence is learned")
 
     def check(self, size: int) -> None:
-        """Refuse more halvings than the image has."""
+        """Refuse more halvings than the image has, and images too small for pretrained features."""
         check_depth("critic_blocks", self.critic_blocks, size)
+        if self.evidence:
+            try:
+                self.contrast.check(size)
+            except ValueError as error:
+                raise ValueError(f"{error}; or do without them: detector.evidence=0") from None
 
     def check_training(self, training: TrainingConfig) -> None:
         """Refuse a training that ends before the generator begins to learn."""
@@ -90,7 +112,11 @@ class IdentityGenerator(Generator):
 
 
 class HealthyGANPlus(TranslationDetector):
-    """The trained generator; scores by the mean of the difference map |x - x'| / 2."""
+    """The trained generator, and the contrast detector beside it.
+
+    Score = change + evidence: the mean of the difference map |x - x'| / 2 and the contrast detector's linear score,
+    each in standard deviations of healthy training images from their mean. Without evidence, that mean alone.
+    """
 
     name: ClassVar[str] = "healthygan+"
     Config: ClassVar[type[DetectorConfig]] = HealthyGANPlusConfig
@@ -102,15 +128,121 @@ class HealthyGANPlus(TranslationDetector):
             torch.manual_seed(seed)
             self.networks = IdentityGenerator(channels, config.width, config.generator_blocks, config.mask_start)
             self._discriminator = Discriminator(channels, config.critic_width, config.critic_blocks)
+        self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
+        self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
+        """Mean and deviation of healthy images' change, and of their evidence."""
+        self._typical = torch.empty(0)
+
+    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
+        """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
+        if self._contrast:
+            part = Training(training.settings, training.folder.part(self._contrast.name), training.fabric)
+            self._contrast.fit(healthy, mixed, part)
+            self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL)))
+        super().fit(healthy, mixed, training)
+
+    def scorer(self) -> nn.Module:
+        """Score, difference map, x' and M of x."""
+        change = TranslationScorer(self.networks)
+        return JoinedScorer(change, self._contrast, self._healthy, self.config.evidence) if self._contrast else change
+
+    def weights(self) -> dict[str, Tensor]:
+        """The generator's, and with evidence the contrast detector's and how healthy images score by either."""
+        return self._named(self.networks.state_dict(), self._healthy)
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take what ``weights`` gave."""
+        if not self._contrast:
+            return super().load_weights(weights)
+        if HEALTHY not in weights:
+            raise RuntimeError(f"no {HEALTHY} among the weights of a {self.name} with evidence")
+        super().load_weights(_below(GENERATOR, weights))
+        self._contrast.load_weights(_below(CONTRAST, weights))
+        self._healthy = weights[HEALTHY].to(self._healthy.device)
+
+    def to(self, device: torch.device) -> Self:
+        """Move all to ``device``."""
+        if self._contrast:
+            self._contrast.to(device)
+        self._healthy = self._healthy.to(device)
+        return super().to(device)
 
     def _recipe(self, fabric: Fabric) -> "HealthyGANPlusRecipe":
-        return HealthyGANPlusRecipe(self.config, self.networks, self._discriminator, fabric)
+        return HealthyGANPlusRecipe(self.config, self.networks, self._discriminator, fabric, self._of)
+
+    @torch.no_grad()
+    def _of(self, generator: nn.Module) -> dict[str, Tensor]:
+        """Weights of a detector with this generator."""
+        if not self._contrast:
+            return self._named(generator.state_dict(), self._healthy)
+        device = self._contrast.device
+        change = TranslationScorer(generator)
+        parts = [x.to(device) for x in torch.split(self._typical, BATCH)]
+        scores = torch.stack(
+            [torch.cat([change(x)[0] for x in parts]), torch.cat([self._contrast.evidence(x) for x in parts])]
+        )
+        deviation, mean = torch.std_mean(scores.double(), dim=1)
+        return self._named(generator.state_dict(), torch.stack([mean, deviation.clamp_min(1e-12)], dim=1).float())
+
+    def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:
+        if not self._contrast:
+            return generator
+        parts = {GENERATOR: generator, CONTRAST: self._contrast.weights()}
+        return {start + name: part for start, own in parts.items() for name, part in own.items()} | {HEALTHY: healthy}
+
+
+def _below(start: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of the weights whose names begin with ``start``, without it."""
+    return {name.removeprefix(start): part for name, part in weights.items() if name.startswith(start)}
+
+
+class JoinedScorer(nn.Module):
+    """Adds the evidence to the change, each in standard deviations of healthy images.
+
+    Args:
+        change: gives score, difference map, x' and M.
+        contrast: gives the evidence.
+        healthy: (2, 2), means and deviations of healthy images' change and evidence.
+        weight: of the evidence.
+    """
+
+    healthy: Tensor
+
+    def __init__(self, change: nn.Module, contrast: Contrast, healthy: Tensor, weight: float) -> None:
+        super().__init__()
+        self.change = change
+        self.backbone = contrast.backbone
+        self._contrast = contrast
+        self.weight = weight
+        self.register_buffer("healthy", healthy)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Score, difference map, x' and M of x, as in ``Prediction``."""
+        change, *pictures = self.change(x)
+        (mean, deviation), (usual, spread) = self.healthy
+        evidence = self._contrast.evidence(x)
+        return (change - mean) / deviation + self.weight * (evidence - usual) / spread, *pictures
 
 
 class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
     """One iteration: a critic step and, after the warm-up, a generator step on the same images."""
 
     critic_name: ClassVar[str] = "critic"
+
+    def __init__(
+        self,
+        config: HealthyGANPlusConfig,
+        generator: nn.Module,
+        discriminator: Discriminator,
+        fabric: Fabric,
+        weights_of: Callable[[nn.Module], dict[str, Tensor]],
+    ) -> None:
+        super().__init__(config, generator, discriminator, fabric)
+        self._weights_of = weights_of
+
+    def weights(self) -> dict[str, Tensor]:
+        """Those of the detector with the generator that scores."""
+        return self._weights_of(self._scoring)
 
     def can_score(self, iteration: int) -> bool:
         """Only once the generator has begun to learn."""

@@ -65,6 +65,7 @@ class PretrainedDetector(Detector):
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Learn, and leave one candidate; a run that has it already keeps it."""
         kept = training.folder.candidates()
+        training.fabric.barrier()  # nobody has written it before everybody has looked
         if ITERATION in kept:
             self.load_weights(load_tensors(kept[ITERATION]))
             return
