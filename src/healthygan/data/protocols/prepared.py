@@ -189,9 +189,9 @@ def _torn_warning(torn: Mapping[str, set[Split]]) -> list[str]:
 
 def _name_warnings(problems: Problems, listing: Path) -> list[str]:
     kinds = {
-        "listed images are missing and left out": problems.missing,
-        "files are in no list and left out": problems.extra,
-        "lines are repeated and count once": problems.listed_twice,
+        "listed image(s) missing, left out": problems.missing,
+        "file(s) in no list, left out": problems.extra,
+        "line(s) repeated, counted once": problems.listed_twice,
     }
     return [f"{len(names):,} {what}: {few(names)} (all in {listing})" for what, names in kinds.items() if names]
 
