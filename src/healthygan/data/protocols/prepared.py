@@ -115,7 +115,7 @@ def finish(
         for record in chosen
     )
     cohort, torn = tear_marked(Cohort(manifest.stem, images))
-    notes = [*warnings, *_torn_warning(torn), *_name_warnings(problems, listing)]
+    notes = [*warnings, *_empty_warnings(cohort), *_torn_warning(torn), *_name_warnings(problems, listing)]
     prepared = Prepared(protocol, cohort, manifest, tuple(steps), tuple(notes), problems, _source_aucs(cohort), preset)
     return write(prepared)
 
@@ -175,6 +175,14 @@ def _source_aucs(cohort: Cohort) -> dict[str, float]:
     if not 0 < labels.sum() < len(labels):
         return {}
     return {name: auc(values, labels) for name, values in told_scores(cohort, (), test).items()}
+
+
+def _empty_warnings(cohort: Cohort) -> list[str]:
+    return [
+        f"the {split} set is empty, and train needs it; give it images, such as --counts {split}=20%"
+        for split in (Split.HEALTHY, Split.MIXED)
+        if not cohort.split(split)
+    ]
 
 
 def _torn_warning(torn: Mapping[str, set[Split]]) -> list[str]:
