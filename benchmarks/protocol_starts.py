@@ -63,7 +63,7 @@ def covidx(place: Path) -> tuple[list[object], Path]:
         lines["test" if split == "test" else "train"].append(" ".join(words))
         made[split, label] = made.get((split, label), 0) + 1
         if made[split, label] <= PART:
-            picture(place / "images" / name, made[split, label])
+            picture(place / "images" / name)
     spare = [
         f"spare{number} spare{number}.png {'negative' if number % 2 else 'positive'} cohen" for number in range(200)
     ]
