@@ -1,14 +1,19 @@
 """The command line from end to end, in process, on a tiny cohort given as folders."""
 
 import csv
+import subprocess
+import sys
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+import healthygan
 from healthygan import __version__, benchmark, workflow
-from healthygan.cli import VERBS, main
+from healthygan.cli import RULES, VERBS, main
+from healthygan.config import Rule
 from healthygan.data.cohort import Cohort, Split
 from healthygan.run import Run
 from healthygan.training import Stopped
@@ -36,6 +41,27 @@ def test_help_of_a_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
         main([verb, "--help"])
     assert stopped.value.code == 0
     assert f"healthygan {verb}" in capsys.readouterr().out
+
+
+def test_help_does_not_wait_for_the_engine() -> None:
+    """In a process of its own: here torch is loaded."""
+    check = (
+        "import sys; from healthygan.cli import VERBS, _parser; _parser().format_help(); "
+        "slow = {'torch', 'lightning', 'scipy', 'matplotlib', 'pydantic'} & set(sys.modules); assert not slow, slow"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_rules_spelt_out_are_those_of_the_configuration() -> None:
+    assert get_args(Rule) == RULES
+
+
+def test_every_name_of_the_api_loads_and_others_are_unknown() -> None:
+    assert all(callable(getattr(healthygan, name)) for name in healthygan.__all__)
+    assert {*healthygan.__all__} <= {*dir(healthygan)}
+    with pytest.raises(AttributeError, match="no attribute 'fit'"):
+        _ = healthygan.fit
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

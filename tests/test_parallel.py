@@ -1,16 +1,21 @@
-"""Two processes that share each batch train as one process with the whole batch."""
+"""Two processes that share each batch train as one process with the whole batch, and stop together."""
 
 import csv
 import os
 import socket
 import subprocess
 import sys
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from healthygan.errors import InputError
 from healthygan.run import Run, load_tensors
+from healthygan.training import Recipe, Training, TrainingConfig, launch
 
 DETECTOR = (
     "detector.name=healthygan",
@@ -54,6 +59,68 @@ def test_two_processes_give_the_loss_curve_and_the_weights_of_one(manifest, tmp_
     expected, found = (load_tensors(run.checkpoint)["modules"]["generator"] for run in (alone, shared))
     apart = sum(float((expected[name] - found[name]).abs().sum()) for name in expected)
     assert apart < 1e-3 * sum(float(weight.abs().sum()) for weight in expected.values())
+
+
+def _train_until_it_is_not_finite(rank: int, port: str, folder: Path, told: "Queue[tuple[int, str]]") -> None:
+    """One of two processes; a loss of the second one alone is not a number at iteration 3."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "RANK": str(rank)}
+    os.environ |= {"LOCAL_RANK": "0", "GROUP_RANK": str(rank), "NODE_RANK": str(rank), "TORCHELASTIC_RUN_ID": "test"}
+    settings = TrainingConfig(iterations=8, batch_size=2, device="cpu", nodes=2, log_every=4, sample_every=99)
+    try:
+        training = Training(settings, Run(folder), launch(settings))
+        training.run(Lossy(bad=3 if rank == 1 else 99), Constant(), Constant())
+    except InputError as error:
+        told.put((rank, str(error)))
+
+
+class Constant:
+    """A store of four black images."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def read(self, indices):
+        return np.zeros((len(indices), 1, 4, 4), np.uint16)
+
+
+class Lossy(Recipe):
+    """Trains nothing; its loss is not a number at one iteration."""
+
+    def __init__(self, bad: int) -> None:
+        self.bad = bad
+
+    def modules(self):
+        return {}
+
+    def optimisers(self):
+        return {}
+
+    def step(self, iteration, batch):
+        return {"loss": torch.tensor(torch.nan if iteration == self.bad else 0.0)}
+
+    def weights(self):
+        return {}
+
+    def sample(self, x):
+        return {"x": x}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")
+def test_what_one_device_finds_not_finite_stops_all_at_the_same_iteration(tmp_path: Path) -> None:
+    context = get_context("fork")  # spawned ones would load torch anew
+    told, port = context.Queue(), _free_port()
+    processes = [
+        context.Process(target=_train_until_it_is_not_finite, args=(rank, port, tmp_path, told)) for rank in (0, 1)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        found = dict(told.get(timeout=300) for _ in processes)
+    finally:
+        for process in processes:
+            process.join(timeout=10)
+            process.kill()
+    assert all("stopped being finite at iteration 3; none was saved" in found[rank] for rank in (0, 1))
 
 
 def _free_port() -> str:

@@ -135,6 +135,36 @@ def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run
     assert all(torch.equal(tensor, chosen[name]) for name, tensor in detector.weights().items())
 
 
+def resumed(run: Run) -> None:
+    workflow.train(load_config(run.config), Cohort.from_manifest(run.cohort), run.path)
+
+
+def test_a_finished_run_that_is_resumed_keeps_what_select_chose(run: Run) -> None:
+    workflow.select(run, "last", extractor=Halves(), device="cpu")
+    kept = (run.model, run.decision, run.selection, run.held_out, run.checkpoint, run.log)
+    before = [path.read_bytes() for path in kept]
+    resumed(run)
+    assert [path.read_bytes() for path in kept] == before
+    assert run.load_decision().rule == "last"
+
+
+def test_a_choice_that_was_broken_off_is_made_by_the_run_s_own_rule_when_resumed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run.decision.read_bytes(), run.model.read_bytes()
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("healthygan.decision.save_scores", interrupt)
+        workflow.select(run, "last", extractor=Halves(), device="cpu")
+    with pytest.raises(InputError, match="not a finished run"):
+        run.load_decision()
+    resumed(run)
+    assert (run.decision.read_bytes(), run.model.read_bytes()) == before
+
+
 def test_the_measured_auc_is_that_of_the_test_labels_and_no_rule_sees_it(run: Run) -> None:
     blind = workflow.select(run, "aucp", device="cpu")
     judged = workflow.select(run, "aucp", measure=True, device="cpu")

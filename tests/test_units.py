@@ -167,8 +167,9 @@ def test_a_report_is_of_patients_throughout(by_patient: Run, tmp_path: Path) -> 
     assert found.performance.auc == pytest.approx(roc_auc_score(labels, list(highest.values())))
     expected = p_values(np.array(list(highest.values())), held_out(by_patient, "threshold"))
     for patient, p_value in zip(highest, expected, strict=True):
-        of_patient = [float(row["p_value"]) for row in rows if row["patient_id"] == patient]
-        assert of_patient == pytest.approx([p_value] * 2)
+        own = [row for row in rows if row["patient_id"] == patient]
+        assert [float(row["p_value"]) for row in own] == pytest.approx([p_value] * 2)
+        assert [float(row["patient_score"]) for row in own] == pytest.approx([highest[patient]] * 2, abs=2e-6)
     assert any("only 4 diseased patients" in text for text in found.warnings)
     shown = [case for cases in found.cases.values() for case in cases]
     assert {case.name.split(":")[0] for case in shown} == set(highest)

@@ -121,7 +121,7 @@ def plan(budget: Budget, detectors: str, overrides: Iterable[str] = ()) -> list[
             config = load_config(_preset(name, allowance), settings)
         except InputError as error:
             raise InputError(f"method {name}: {error} (or leave it out of --detectors)") from None
-        if config.training.devices > 1:
+        if config.training.devices * config.training.nodes > 1:
             raise InputError("training.devices: each training of a benchmark has one device; use --workers for several")
         methods.append(Method(name, config))
     return methods

@@ -9,15 +9,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 
 from healthygan import __version__, cli_prepare
-from healthygan.config import Rule
 from healthygan.errors import InputError
 
-ENGINES = ("torch", "onnx", "openvino")  # spelt out: --help need not load what they are for
+# Spelt out: --help need not load what they are for.
+ENGINES = ("torch", "onnx", "openvino")
+RULES = ("last", "validation_auc", "healthy_figure", "fid", "aucp")
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
 
 
@@ -293,9 +293,7 @@ def _parser() -> argparse.ArgumentParser:
 
     select = verbs.add_parser("select", help="compare a run's checkpoints, without labels; choose another one")
     select.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
-    select.add_argument(
-        "--rule", choices=get_args(Rule), help="make this rule's checkpoint the model; default: compare"
-    )
+    select.add_argument("--rule", choices=RULES, help="make this rule's checkpoint the model; default: compare")
     select.add_argument("--extractor", metavar="NAME", help="pretrained network for FID, by default the run's setting")
     select.add_argument("--extractor-weights", type=Path, metavar="FILE", help="its weights, where they come as a file")
     select.add_argument(

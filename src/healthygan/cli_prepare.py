@@ -68,7 +68,8 @@ def _migraine(options: argparse.Namespace, console: Console) -> None:
             slice_range=tuple(options.slices), slice_step=options.step, percentiles=tuple(options.percentiles)
         )
     except ValidationError as error:
-        raise InputError(f"--slices, --step, --percentiles: {error.errors()[0]['msg']}; correct it") from error
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise InputError(f"--slices, --step, --percentiles: {message}; correct it") from error
     if not 16 <= options.size <= 4096:
         raise InputError(f"--size {options.size}: give 16 to 4096 pixels")
     prepare_migraine(

@@ -89,8 +89,11 @@ class Config(BaseModel):
 
     @model_validator(mode="after")
     def _members_can_be_joined(self) -> Self:
-        if self.training.members > 1 and self.training.devices > 1:
-            raise ValueError("training.members above 1 train one after the other on one device; set training.devices=1")
+        if self.training.members > 1 and self.training.devices * self.training.nodes > 1:
+            raise ValueError(
+                "training.members above 1 train one after the other on one device; "
+                "set training.devices=1 and training.nodes=1"
+            )
         if self.training.members > 1 and not (self.selection.choice_holdout or self.selection.holdout):
             raise ValueError(
                 "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"

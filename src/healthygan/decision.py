@@ -165,7 +165,11 @@ def decide(
 
 
 def settle(run: Run, detector: Detector, config: Config, parts: Parts, stores: Stores, selection: Selection) -> None:
-    """Keep the detector as the run's model, with the held-out images' scores, and cut. The decision comes last."""
+    """Keep the detector as the run's model, with the held-out images' scores, and cut.
+
+    The decision goes first and comes last: a run with one is whole, and is not decided again.
+    """
+    run.decision.unlink(missing_ok=True)
     save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.weights().items()})
     uses = {"threshold": stores.threshold, "choice_healthy": stores.choice_healthy, "choice_mixed": stores.choice_mixed}
     kept = {use: store for use, store in uses.items() if store}

@@ -25,6 +25,7 @@ from healthygan.intervals import Comparison, delong
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Decision, Run
+from healthygan.score_table import write_scores
 from healthygan.selection import Selection
 from healthygan.units import Units
 
@@ -78,7 +79,13 @@ def evaluate(
     if against and rival:
         compared = _compare(against, rival, test, store, units, found)
         evaluation = replace(evaluation, rival=against.path.resolve().name, comparison=compared)
-    _write_scores(output / "scores.csv", units, store, found, reference)
+    healthy = reference.threshold
+    p_values = conformal.p_values(evaluation.scores, healthy) if len(healthy) else None
+    known = {
+        "label": [image.label or "" for image in units.frames],
+        "source": [image.source or "" for image in units.frames],
+    }
+    write_scores(output / "scores.csv", units, store.frame, found, p_values, known)
     if regions is not None:
         _write_regions(output / "regions.csv", units.frames, store, regions)
     write_json(output / "metrics.json", report.to_json(evaluation))
@@ -326,23 +333,6 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
         raise InputError(
             f"{run.log}: damaged ({error}); copy it again, or remove it for a report without curves"
         ) from error
-
-
-def _write_scores(
-    path: Path, units: Units, store: ImageStore, found: NDArray[np.float64], reference: Reference
-) -> None:
-    """One row a frame, the highest score first; where patients are judged, the p-value is the patient's."""
-    p_values = [""] * len(found)
-    if len(reference.threshold):
-        of_units = conformal.p_values(units.scores(found), reference.threshold)
-        p_values = [f"{value:.6g}" for value in units.spread(of_units)]
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("rank", "path", "frame", "score", "p_value", "label", "patient_id", "source"))
-        for rank, number in enumerate(np.argsort(-found, kind="stable"), start=1):
-            image = units.frames[number]
-            row = (rank, image.path, store.frame[number], f"{found[number]:.6f}", p_values[number])
-            writer.writerow((*row, image.label or "", image.patient_id or "", image.source or ""))
 
 
 def _write_regions(

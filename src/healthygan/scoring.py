@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.stats import rankdata
 
 from healthygan import workflow
 from healthygan.config import SelectionConfig
@@ -34,6 +33,7 @@ from healthygan.prediction import device_of
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
 from healthygan.run import Run
+from healthygan.score_table import write_scores
 from healthygan.trust import drift_warnings
 from healthygan.units import Units
 
@@ -44,7 +44,6 @@ BATCH_PIXELS = {"cpu": 2**17, "cuda": 2**21, "mps": 2**20}
 Decoded = list[tuple[int, NDArray[np.uint16]]]
 """Numbers and pixels, C x H x W, of a file's frames."""
 FIELDS = ("path", "frame", "score")
-COLUMNS = ("rank", "path", "frame", "score", "p_value", "flagged", "worklist", "patient_id", "patient_score")
 
 
 @dataclass(frozen=True)
@@ -356,36 +355,21 @@ def _rank(
     fdr: float | None,
     selection: SelectionConfig,
 ) -> Scored:
-    """Write scores.csv, highest first; equal scores share the better rank.
-
-    Where patients are judged, a file of unknown patient stands for one, and all images of one have the same
-    p-value and the same marks.
-    """
+    """Write scores.csv, and count what is above the threshold and on the worklist."""
     rows = list(partial.rows())
     values = np.array([value for _, _, value in rows])
-    ranks = rankdata(-values, method="min").astype(int) if rows else np.empty(0, int)
     images = [CohortImage(Path(path), Split.TEST, patient_id=patients.get(path)) for path, _, _ in rows]
     units = Units(images, selection)
-    judged, of_patient = units.scores(values), units.patient_scores(values)
+    judged = units.scores(values)
     flags = None if threshold is None else called_diseased(judged, threshold)
     p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
     listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
-    shown_p = None if p_values is None else units.spread(p_values)
-    marks = [None if marked is None else units.spread(marked) for marked in (flags, listed)]
+    marks = {
+        name: [""] * len(rows) if marked is None else [str(int(mark)) for mark in units.spread(marked)]
+        for name, marked in (("flagged", flags), ("worklist", listed))
+    }
     table = output / "scores.csv"
-    with (
-        atomic_path(table) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for number in np.argsort(ranks, kind="stable"):
-            path, frame, value = rows[number]
-            patient = patients.get(path, "")
-            p_value = "" if shown_p is None else f"{shown_p[number]:.6g}"
-            shown = ["" if marked is None else int(marked[number]) for marked in marks]
-            own = f"{of_patient[number]:.6f}" if patient or units.by_patient else ""
-            writer.writerow([ranks[number], path, frame, f"{value:.6f}", p_value, *shown, patient, own])
+    write_scores(table, units, [frame for _, frame, _ in rows], values, p_values, marks)
     flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
     warnings = (*drift_warnings(judged, reference), *_short_warnings(len(units), fdr, on_list, reference))
     return Scored(table, len(rows), flagged, (), on_list, warnings, units.noun)

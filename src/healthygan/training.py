@@ -216,21 +216,26 @@ def learning_rate_factor(iteration: int, settings: TrainingConfig) -> float:
 class FiniteWatch:
     """Remembers the first iteration with a loss that is not finite, without waiting for the device."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.first = torch.zeros((), dtype=torch.int64, device=device)
+    NEVER: ClassVar[int] = torch.iinfo(torch.int64).max
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.first = torch.full((), self.NEVER, dtype=torch.int64, device=fabric.device)
 
     def see(self, iteration: int, found: Mapping[str, Tensor]) -> None:
-        """Look at one iteration's losses."""
+        """Look at one iteration's losses, on this device alone."""
         bad = ~torch.stack([value.float() for value in found.values()]).isfinite().all()
-        self.first = torch.where((self.first == 0) & bad, iteration, self.first)
+        self.first = torch.where(bad, self.first.clamp(max=iteration), self.first)
 
     def check(self, run: Run, saved: int) -> None:
-        """Stop training if anything was not finite.
+        """Stop training on all devices if anything was not finite on any; all must call this together.
 
         Raises:
             InputError: names the iteration and the last good checkpoint.
         """
-        if first := int(self.first):
+        if self.fabric.world_size > 1:
+            self.first = torch.as_tensor(self.fabric.all_reduce(self.first, reduce_op="min"))
+        if (first := int(self.first)) < self.NEVER:
             kept = f"the last good checkpoint is {run.checkpoint} (iteration {saved})" if saved else "none was saved"
             raise InputError(
                 f"{run.path}: a loss stopped being finite at iteration {first}; {kept}; "
@@ -274,7 +279,7 @@ class Training:
             TrainingLog(self.folder, done, enabled=self.fabric.is_global_zero) as log,
             progress("training", self.settings.iterations, done) as advance,
         ):
-            watch = FiniteWatch(self.fabric.device)
+            watch = FiniteWatch(self.fabric)
             saved, note = done, ""
             for iteration in range(done + 1, self.settings.iterations + 1):
                 if isinstance(recipe, WatchedRecipe) and recipe.finished(self.figures):

@@ -43,7 +43,9 @@ def train(
 ) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
-    The labels of the mixed set are never read. A folder in which training was stopped goes on from there.
+    The labels of the mixed set are never read. A folder in which training was stopped goes on from there; a finished
+    run keeps the model that was chosen last, by its own rule or with ``select``. An ensemble is joined from whatever
+    its members' models now are.
 
     Args:
         folder: the run folder, new or of this very configuration and cohort.
@@ -72,6 +74,8 @@ def train(
     if isinstance(detector, Ensemble):
         selection = _joined(run, detector, config, cohort, strict, extractor, clock)
         settle(run, detector.to(fabric.device), config, parts, stores, selection)
+        return run
+    if run.decision.exists():
         return run
     with clock or nullcontext():
         detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))

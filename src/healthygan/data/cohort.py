@@ -520,7 +520,7 @@ def _relative(path: Path, folder: Path) -> str:
 def few(names: Sequence[str]) -> str:
     """The first names and how many more there are, for a message of one line."""
     shown = ", ".join(names[:NAMES_SHOWN])
-    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN} more"
+    return shown if len(names) <= NAMES_SHOWN else f"{shown} and {len(names) - NAMES_SHOWN:,} more"
 
 
 def _ways() -> str:

@@ -20,7 +20,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig, difference_map
+from healthygan.detectors.base import (
+    SEVERAL_DEVICES,
+    DetectorConfig,
+    NetworkDetector,
+    Prediction,
+    WatchedConfig,
+    difference_map,
+)
 from healthygan.networks import follow, frozen, halvings, initialise, widths
 from healthygan.training import Batch, Training, WatchedRecipe, descend
 
@@ -35,7 +42,7 @@ class ALADConfig(WatchedConfig):
     """Networks, rates and score; the defaults are the authors' for CIFAR-10."""
 
     name: Literal["alad"] = "alad"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     width: int = Field(512, ge=8, description="channels at 4 x 4 px")
     pair_width: int = Field(64, ge=1, description="channels of D_xx's first convolution; its second has twice as many")
     latent: int = Field(100, ge=1, description="dimensions of z ~ N(0, 1)")

@@ -18,7 +18,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Optimizer, RMSprop
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, WatchedConfig, difference_map
+from healthygan.detectors.base import (
+    SEVERAL_DEVICES,
+    DetectorConfig,
+    NetworkDetector,
+    Prediction,
+    WatchedConfig,
+    difference_map,
+)
 from healthygan.networks import frozen, initialise
 from healthygan.training import Batch, Training, WatchedRecipe, descend
 
@@ -33,7 +40,7 @@ class ALOCCConfig(WatchedConfig):
     """Networks, losses and stopping."""
 
     name: Literal["alocc"] = "alocc"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     width: int = Field(16, ge=1, description="channels of D's first convolution; R's first has twice as many")
     noise: float = Field(
         0.31, ge=0, description="standard deviation added to R's input; 0.155 of the range, which is 2 wide here"

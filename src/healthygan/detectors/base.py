@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from healthygan.data.store import ImageStore
 from healthygan.training import Training, TrainingConfig
 
+SEVERAL_DEVICES = frozenset({"devices", "nodes"})
+"""Fields of ``TrainingConfig`` that a kind trained on one device has no use for."""
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -15,7 +15,7 @@ from torch.optim import Adam, Optimizer
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
+from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
 from healthygan.networks import Discriminator, check_depth, frozen, translation_layers
 from healthygan.training import Batch, Recipe, Training, descend
 
@@ -24,7 +24,7 @@ class BrainomalyConfig(DetectorConfig):
     """Networks and losses; the defaults are the authors'."""
 
     name: Literal["brainomaly"] = "brainomaly"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     width: int = Field(64, ge=1, description="channels of the first convolution of either network")
     generator_blocks: int = Field(6, ge=0, description="residual blocks")
     discriminator_blocks: int = Field(6, ge=1, description="strided convolutions, each of which halves the image")

@@ -17,7 +17,7 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction
+from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction
 from healthygan.training import Batch, Recipe, Training, TrainingConfig, descend
 
 HALVINGS = 4
@@ -27,7 +27,7 @@ class DDADConfig(DetectorConfig):
     """Ensembles and score; the defaults are the authors' for chest X-rays."""
 
     name: Literal["ddad"] = "ddad"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     members: int = Field(3, ge=2, description="K, autoencoders of each ensemble")
     width: int = Field(16, ge=1, description="channels of the first convolution")
     hidden: int = Field(2048, ge=1, description="units of the linear layers around the code")

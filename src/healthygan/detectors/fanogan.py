@@ -19,7 +19,7 @@ from torch.optim import Adam, Optimizer, RMSprop
 
 from healthygan import losses
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
+from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
 from healthygan.networks import frozen, halvings
 from healthygan.training import Batch, Recipe, Training, TrainingConfig, descend
 
@@ -33,7 +33,7 @@ class FAnoGANConfig(DetectorConfig):
     """Networks, losses and stages; the defaults are the authors'."""
 
     name: Literal["fanogan"] = "fanogan"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     width: int = Field(64, ge=1, description="channels at full size; doubled with each halving, up to eight times")
     latent: int = Field(128, ge=1, description="dimensions of z ~ N(0, 1)")
     learning_rate: float = Field(1e-4, gt=0, description="Adam, generator and critic")

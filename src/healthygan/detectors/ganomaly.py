@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, instance_norm,
 from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import DetectorConfig, NetworkDetector, Prediction, difference_map
+from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
 from healthygan.networks import frozen, halvings, initialise
 from healthygan.training import Batch, Recipe, Training, descend
 
@@ -31,7 +31,7 @@ class GANomalyConfig(DetectorConfig):
     """Networks and losses; the defaults are the authors'."""
 
     name: Literal["ganomaly"] = "ganomaly"
-    unused: ClassVar[frozenset[str]] = frozenset({"devices"})
+    unused: ClassVar[frozenset[str]] = SEVERAL_DEVICES
     width: int = Field(64, ge=1, description="channels of the first convolution; each further one doubles them")
     latent: int = Field(100, ge=1, description="dimensions of the codes z and z^")
     learning_rate: float = Field(2e-4, gt=0, description="Adam, both networks")

@@ -190,7 +190,7 @@ def test_lines_listed_twice_count_once_and_contradictions_are_refused(tmp_path: 
     path = listing / "train_COVIDx_CXR-3B.txt"
     path.write_text(path.read_text() + "\nn0 n0.png negative rsna\n")
     told = prepare_covidx(images, listing, tmp_path / "m.csv", official=False, amounts=SMALL)
-    assert any("1 lines are repeated and count once: n0.png" in line for line in told.warnings)
+    assert any("1 line(s) repeated, counted once: n0.png" in line for line in told.warnings)
     path.write_text(path.read_text() + "n1 n1.png positive rsna\n")
     with pytest.raises(InputError, match=r"listed twice with different facts: n1\.png"):
         read_lists(listing)

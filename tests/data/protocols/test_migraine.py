@@ -182,11 +182,27 @@ def test_masks_stand_beside_the_volume_and_must_fit(tmp_path: Path) -> None:
     place.mkdir(parents=True)
     (place / "p1.nii.gz").write_bytes((tmp_path / "p" / "p1.nii.gz").read_bytes())
     nibabel.save(nibabel.Nifti1Image(inside, np.eye(4)), place / "p1_mask.nii.gz")
-    (person,) = participants(tmp_path / "q", Split.HEALTHY)
+    (person,) = participants(tmp_path / "q", Split.HEALTHY, mask_suffix="_mask")
     np.testing.assert_array_equal(migraine.read_participant(person, options)[2], inside > 0)
     nibabel.save(nibabel.Nifti1Image(inside[:5], np.eye(4)), place / "p1_mask.nii.gz")
     with pytest.raises(UnreadableImage, match="a mask of"):
         migraine.read_participant(person, options)
+
+
+def test_masks_that_nobody_told_of_are_refused_and_no_participants(folders: dict[Split, Path], tmp_path: Path) -> None:
+    nifti(folders[Split.MIXED] / "healthy" / "mixed1_brain_mask.nii.gz")
+    with pytest.raises(
+        InputError, match=r"mixed1_brain_mask\.nii\.gz: looks like the mask of mixed1\.nii\.gz; .*_mask"
+    ):
+        prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
+
+
+def test_a_split_without_a_usable_volume_is_refused(folders: dict[Split, Path], tmp_path: Path) -> None:
+    for path in folders[Split.HEALTHY].iterdir():
+        path.write_bytes(b"no volume")
+    with pytest.raises(InputError, match=r"--healthy .*none of 3 participants has a usable volume; first: .*IXI000"):
+        prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
+    assert not (tmp_path / "out" / "manifest.csv").exists()
 
 
 def test_a_second_call_cuts_nothing_but_what_changed(

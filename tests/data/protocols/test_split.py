@@ -180,3 +180,15 @@ def test_shares_above_all_of_it_and_splits_given_twice_are_refused() -> None:
         resolve(parse_amounts(["healthy=60%", "mixed=50%+1"]), [Record("a", WELL)])
     with pytest.raises(InputError, match="twice"):
         parse_amounts(["test=1+1", "test=2+2"])
+
+
+def test_where_all_patients_have_both_labels_no_split_starves_for_another() -> None:
+    """Diseased images alone would take every patient away from the healthy set."""
+    records = [Record(f"{n}", (WELL, ILL)[n % 2], f"p{n // 3}") for n in range(60)]
+    found = draw(records, resolve(ORDINARY, records), 0)
+    counts = counted(found, records)
+    for target, wanted in resolve(ORDINARY, records).items():
+        assert counts[target] >= wanted / 2, target
+    places = {(record.patient, found.splits[record.name]) for record in records if record.name in found.splits}
+    assert len(places) == len({patient for patient, _ in places})
+    assert {(short.split, short.label): short.found for short in found.shortfalls}.items() <= counts.items()

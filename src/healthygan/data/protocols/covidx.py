@@ -237,7 +237,7 @@ def _official(read: Lists, folder: Path) -> dict[str, Split]:
     unknown = [name for name, (_, label, _) in official.items() if known.get(name) is not label]
     if unknown:
         raise InputError(
-            f"{folder}: {len(unknown)} image(s) of the official split are not in the lists, or with another class: "
+            f"{folder}: {len(unknown):,} image(s) of the official split are not in the lists, or with another class: "
             f"{few(sorted(unknown))}; get the lists anew ({WHERE})"
         )
     return {name: split for name, (split, _, _) in official.items()}

@@ -94,12 +94,12 @@ def refuse_problems(problems: Problems, allow_missing: bool, listing: Path, advi
     """
     if problems.doubled:
         raise InputError(
-            f"{len(problems.doubled)} name(s) stand for several files each: {few(problems.doubled)}; "
+            f"{len(problems.doubled):,} name(s) stand for several files each: {few(problems.doubled)}; "
             f"keep one of each (all in {listing})"
         )
     if problems.missing and not allow_missing:
         raise InputError(
-            f"{len(problems.missing)} listed image(s) missing: {few(problems.missing)} (all in {listing}); "
+            f"{len(problems.missing):,} listed image(s) missing: {few(problems.missing)} (all in {listing}); "
             f"{advice}, or go on without them: --allow-missing"
         )
 

@@ -106,8 +106,12 @@ def prepare_migraine(
     cut = _cut_all(people, output, options, strict)
     reasons = tuple(result for result in cut if isinstance(result, str))
     images = tuple(image for result in cut if not isinstance(result, str) for image in result)
-    if not images:
-        raise InputError(f"none of {len(people)} participants has a usable volume; first: {reasons[0]}")
+    for split, folder in folders.items():
+        if not any(image.split is split for image in images):
+            failed = [why for person, why in zip(people, cut, strict=True) if person.split is split]
+            raise InputError(
+                f"--{split} {folder}: none of {len(failed)} participants has a usable volume; first: {failed[0]}"
+            )
     cohort = Cohort("migraine", tuple(sorted(images, key=lambda i: (list(Split).index(i.split), str(i.path)))))
     manifest = output / "manifest.csv"
     problems = Problems(unreadable=reasons)
@@ -135,7 +139,7 @@ def participants(
     are. Files in ``healthy`` and ``diseased`` below mixed, validation and test have that label.
 
     Raises:
-        InputError: no volume there.
+        InputError: no volume there, or masks that nobody told of.
     """
     if not folder.is_dir():
         raise InputError(f"--{split} {folder}: is not a folder; {WHERE}")
@@ -154,6 +158,8 @@ def participants(
         sources.setdefault((label, name), told)
     if not found:
         raise InputError(f"--{split} {folder}: holds no volume; {WHERE}")
+    if mask_suffix is None:
+        _refuse_masks([path for files in found.values() for path in files])
     return [
         Participant(name, split, label, sources[label, name], tuple(files)) for (label, name), files in found.items()
     ]
@@ -318,6 +324,19 @@ def _stem(path: Path) -> str:
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return path.stem
+
+
+def _refuse_masks(paths: Sequence[Path]) -> None:
+    """A mask beside its volume would pass for a participant, or for a second volume of one."""
+    stems = {path.with_name(_stem(path)): path for path in paths}
+    for stem, path in stems.items():
+        for cut in range(1, len(stem.name)):
+            volume, suffix = stem.with_name(stem.name[:cut]), stem.name[cut:]
+            if "mask" in suffix.lower() and volume in stems:
+                raise InputError(
+                    f"{path}: looks like the mask of {stems[volume].name}; "
+                    f"give --mask-suffix {suffix}, or move the masks to another folder"
+                )
 
 
 def _refuse_torn(people: Sequence[Participant]) -> None:

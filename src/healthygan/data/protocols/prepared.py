@@ -115,7 +115,7 @@ def finish(
         for record in chosen
     )
     cohort, torn = tear_marked(Cohort(manifest.stem, images))
-    notes = [*warnings, *_torn_warning(torn), *_name_warnings(problems, listing)]
+    notes = [*warnings, *_empty_warnings(cohort), *_torn_warning(torn), *_name_warnings(problems, listing)]
     prepared = Prepared(protocol, cohort, manifest, tuple(steps), tuple(notes), problems, _source_aucs(cohort), preset)
     return write(prepared)
 
@@ -177,6 +177,14 @@ def _source_aucs(cohort: Cohort) -> dict[str, float]:
     return {name: auc(values, labels) for name, values in told_scores(cohort, (), test).items()}
 
 
+def _empty_warnings(cohort: Cohort) -> list[str]:
+    return [
+        f"the {split} set is empty, and train needs it; give it images, such as --counts {split}=20%"
+        for split in (Split.HEALTHY, Split.MIXED)
+        if not cohort.split(split)
+    ]
+
+
 def _torn_warning(torn: Mapping[str, set[Split]]) -> list[str]:
     if not torn:
         return []
@@ -189,9 +197,9 @@ def _torn_warning(torn: Mapping[str, set[Split]]) -> list[str]:
 
 def _name_warnings(problems: Problems, listing: Path) -> list[str]:
     kinds = {
-        "listed images are missing and left out": problems.missing,
-        "files are in no list and left out": problems.extra,
-        "lines are repeated and count once": problems.listed_twice,
+        "listed image(s) missing, left out": problems.missing,
+        "file(s) in no list, left out": problems.extra,
+        "line(s) repeated, counted once": problems.listed_twice,
     }
     return [f"{len(names):,} {what}: {few(names)} (all in {listing})" for what, names in kinds.items() if names]
 

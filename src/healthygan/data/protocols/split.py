@@ -31,6 +31,9 @@ ORDER: tuple[Target, ...] = (
 ORDINARY: Amounts = dict(zip(ORDER, (Fraction(part, 100) for part in (50, 20, 60, 10, 15, 20, 25)), strict=True))
 """Of each label's images, where nobody says otherwise."""
 
+ROUNDS = 10
+"""In which counts grow together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -124,7 +127,8 @@ def draw(
 
     Diseased images are given out first, then healthy ones, patient by patient. A patient with images of both
     labels brings both to the split it was drawn for, and where a split needs fewer images than its last patient
-    has, the rest stays unused. Unlabelled records are all in the mixed set.
+    has, the rest stays unused. Where the counts cannot all be met, they also grow together, a tenth at a time, so
+    that no split starves for another. Unlabelled records are all in the mixed set.
 
     Args:
         records: with distinct names; those without a patient count as patients of their own.
@@ -135,16 +139,23 @@ def draw(
     Returns:
         The splits by name, and how close the counts were met.
     """
-    attempts = (_Drawing(records, counts, seed, by_patient, stratify, own_first) for own_first in (False, True))
-    first = next(attempts).run()
-    if not first.shortfalls:
-        return first
-    second = next(attempts).run()
-    return second if _missing(second) < _missing(first) else first
+    short: list[Draw] = []
+    for rounds, own_first in ((1, False), (1, True), (ROUNDS, True)):
+        drawing = _Drawing(records, counts, seed, by_patient, stratify, own_first)
+        for number in range(1, rounds + 1):
+            drawing.fill(Fraction(number, rounds))
+        found = drawing.result()
+        if not found.shortfalls:
+            return found
+        short.append(found)
+    return min(short, key=_lack)
 
 
-def _missing(found: Draw) -> int:
-    return sum(short.wanted - short.found for short in found.shortfalls)
+def _lack(found: Draw) -> tuple[Fraction, int]:
+    """How far a draw is from what was wanted: the share of the worst count that is missing, then all missing images."""
+    missing = [short.wanted - short.found for short in found.shortfalls]
+    worst = max(Fraction(count, short.wanted) for count, short in zip(missing, found.shortfalls, strict=True))
+    return worst, sum(missing)
 
 
 class _Drawing:
@@ -163,6 +174,7 @@ class _Drawing:
         self.seed = seed
         self.own_first = own_first
         self.splits: dict[str, Split] = {}
+        self.filled = Counter[Target]()
         self.owner: dict[str, Split] = {}
         self.images: dict[Label, dict[Stratum, dict[str, list[str]]]] = {label: {} for label in Label}
         """Names by patient, of each label and stratum."""
@@ -180,8 +192,11 @@ class _Drawing:
     def _patient(record: Record, by_patient: bool) -> str:
         return record.patient if by_patient and record.patient is not None else f"\0{record.name}"
 
-    def run(self) -> Draw:
-        """Diseased first: whoever has such images must be where they are needed."""
+    def fill(self, part: Fraction) -> None:
+        """Draw until each split has this part of its counts.
+
+        Diseased first: whoever has such images must be where they are needed.
+        """
         for label in (Label.DISEASED, Label.HEALTHY):
             strata = sorted(self.images[label].items())
             sizes = [sum(map(len, patients.values())) for _, patients in strata]
@@ -190,13 +205,17 @@ class _Drawing:
                 for patient, names in patients.items():
                     everything[patient] += names
             for split in Split:
-                wanted = self.counts.get((split, label), 0)
+                wanted = int(self.counts.get((split, label), 0) * part) - self.filled[split, label]
                 found = sum(
                     self._fill(split, label, patients, share)
                     for (_, patients), share in zip(strata, _apportion(wanted, sizes), strict=True)
                 )
                 # What a stratum cannot give, others may: the counts come before the shares.
-                self._fill(split, label, everything, wanted - found)
+                found += self._fill(split, label, everything, wanted - found)
+                self.filled[split, label] += found
+
+    def result(self) -> Draw:
+        """What was drawn so far."""
         return Draw(self.splits, tuple(self._shortfalls()))
 
     def _fill(self, split: Split, label: Label, patients: Mapping[str, Sequence[str]], wanted: int) -> int:
