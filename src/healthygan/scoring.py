@@ -29,6 +29,7 @@ from healthygan.errors import InputError, UnreadableImage
 from healthygan.export import Engine, Predict, load_engine
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
+from healthygan.memory import memory_kept
 from healthygan.metrics import called_diseased
 from healthygan.prediction import device_of
 from healthygan.progress import progress
@@ -133,6 +134,7 @@ def score(
     failures: list[Failure] = []
     options = _Options(output, overlays, arrays, decision.map_top)
     with (
+        memory_kept(),
         partial,
         ThreadPoolExecutor(WORKERS) as pool,
         progress("scoring", len(paths), len(paths) - len(todo)) as advance,
