@@ -216,7 +216,8 @@ def _decoded(
     """Frames in the order of their files; about two batches are decoded ahead in threads."""
 
     def decode(path: Path) -> Decoded:
-        return [(image.frame, preprocessing(image)) for image in read_frames(path, preprocessing.reader)]
+        frames = read_frames(path, preprocessing.reader, preprocessing.sufficient)
+        return [(image.frame, preprocessing(image)) for image in frames]
 
     waiting: deque[tuple[Path, Future[Decoded]]] = deque()
     upcoming = iter(paths)
