@@ -26,7 +26,7 @@ from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import read_frames
 from healthygan.data.store import Failure
 from healthygan.errors import InputError, UnreadableImage
-from healthygan.export import Engine, Predict, load_engine
+from healthygan.export import Engine, Precision, Predict, load_engine
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
 from healthygan.memory import memory_kept
@@ -102,6 +102,7 @@ def score(
     device: str = "auto",
     fdr: float | None = None,
     engine: Engine = "torch",
+    precision: Precision = "32",
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -115,6 +116,8 @@ def score(
         strict: refuse the first unreadable file instead of listing it.
         fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
         engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
+        precision: bf16 halves the time where the processor has units for it, and moves a score by about a hundredth
+            of their spread.
 
     Raises:
         InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
@@ -128,7 +131,7 @@ def score(
     reference = load_reference(run, config.selection)
     _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
-    predict = load_engine(engine, run, detector)
+    predict = load_engine(engine, run, detector, precision)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
     failures: list[Failure] = []
