@@ -316,7 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
     score.add_argument("--engine", choices=ENGINES, default="torch", help="what computes (default: torch)")
     score.add_argument(
-        "--precision", choices=PRECISIONS, default="32", help="bf16: about twice as fast where the processor has it"
+        "--precision", choices=PRECISIONS, default="32", help="bf16: up to twice as fast where the processor has it"
     )
     _device_option(score)
     _strict_option(score)

@@ -116,8 +116,8 @@ def score(
         strict: refuse the first unreadable file instead of listing it.
         fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
         engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
-        precision: bf16 halves the time where the processor has units for it, and moves a score by about a hundredth
-            of their spread.
+        precision: bf16 is up to twice as fast where the processor has units for it, and moves a score by about a
+            hundredth of their spread.
 
     Raises:
         InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
