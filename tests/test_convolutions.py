@@ -5,7 +5,14 @@ import torch
 from torch.nn.functional import conv2d
 
 from healthygan import convolutions
-from healthygan.convolutions import Convolution3x3, HalvingConvolution, halved_by_product, winograd
+from healthygan.convolutions import (
+    Convolution3x3,
+    HalvingConvolution,
+    LastConvolution,
+    by_rows,
+    halved_by_product,
+    winograd,
+)
 
 
 def tensors(*shapes, dtype=torch.float64):
@@ -48,21 +55,65 @@ def test_a_halving_by_product_is_the_convolution_up_to_second_derivatives(side):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
-def test_wide_layers_take_the_fast_way_and_others_the_library_s(monkeypatch):
+@pytest.mark.parametrize("side", [1, 3, 7])
+def test_a_convolution_by_rows_is_the_convolution_and_so_are_its_gradients(side):
+    x, weight, direction = tensors((2, 3, 9, 10), (4, 3, side, side), (2, 4, 9, 10))
+    found, expected = by_rows(x, weight), conv2d(x, weight, padding=side // 2)
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    for one, other in zip(
+        torch.autograd.grad(found, (x, weight), direction),
+        torch.autograd.grad(expected, (x, weight), direction),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
+@pytest.fixture
+def used(monkeypatch):
+    """Which of the fast ways were taken."""
     used = []
     monkeypatch.setattr(convolutions, "winograd", lambda x, weight: used.append("winograd") or x)
     monkeypatch.setattr(convolutions, "halved_by_product", lambda x, *_: used.append("product") or x)
+    monkeypatch.setattr(convolutions, "by_rows", lambda x, weight: used.append("rows") or x)
+    return used
+
+
+def processor_with(monkeypatch, capability):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+
+
+def test_winograd_is_for_wide_layers_in_full_precision_without_avx512(used, monkeypatch):
+    processor_with(monkeypatch, "AVX2")
     wide = Convolution3x3(128, 128)
     wide(torch.zeros(1, 128, 4, 4))
-    HalvingConvolution(2, 4)(torch.zeros(1, 2, 8, 8))
-    assert used == ["winograd", "product"]
+    assert used == ["winograd"]
     wide(torch.zeros(1, 128, 6, 4))
-    wide.bfloat16()(torch.zeros(1, 128, 4, 4, dtype=torch.bfloat16))
     Convolution3x3(64, 64)(torch.zeros(1, 64, 4, 4))
-    HalvingConvolution(2, 4)(torch.zeros(1, 2, 16, 16))
     with torch.autocast("cpu", torch.bfloat16):
-        HalvingConvolution(2, 4)(torch.zeros(1, 2, 8, 8))
-    assert len(used) == 2
+        wide(torch.zeros(1, 128, 4, 4))
+    processor_with(monkeypatch, "AVX512")
+    wide(torch.zeros(1, 128, 4, 4))
+    wide.bfloat16()(torch.zeros(1, 128, 4, 4, dtype=torch.bfloat16))
+    assert used == ["winograd"]
+
+
+def test_a_halving_is_a_product_where_it_is_wide_and_small(used):
+    wide = HalvingConvolution(512, 2)
+    wide(torch.zeros(1, 512, 8, 8))
+    with torch.autocast("cpu", torch.bfloat16):
+        wide(torch.zeros(1, 512, 2, 2))
+    assert used == ["product", "product"]
+    wide(torch.zeros(1, 512, 16, 16))
+    HalvingConvolution(256, 2)(torch.zeros(1, 256, 8, 8))
+    assert used == ["product", "product"]
+
+
+def test_the_last_layer_goes_by_rows_unless_it_is_recorded(used):
+    last = LastConvolution(4, 2)
+    last(torch.zeros(1, 4, 8, 8))
+    assert used == ["rows"]
+    torch.export.export(last, (torch.zeros(1, 4, 8, 8),))
+    assert used == ["rows"]
 
 
 def test_the_parameters_are_those_of_the_library_s_convolutions():
@@ -72,4 +123,7 @@ def test_the_parameters_are_those_of_the_library_s_convolutions():
     assert {name: tuple(value.shape) for name, value in HalvingConvolution(3, 5).state_dict().items()} == {
         "weight": (5, 3, 4, 4),
         "bias": (5,),
+    }
+    assert {name: tuple(value.shape) for name, value in LastConvolution(3, 5).state_dict().items()} == {
+        "weight": (5, 3, 7, 7)
     }

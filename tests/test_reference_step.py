@@ -49,9 +49,15 @@ def test_ten_iterations_of_the_fast_step_give_the_reference_s_weights(reference,
     apart, moved = after_ten_iterations(reference, width, torch.float32, focus_zero_one=0.0)
     assert min(moved) > RATE
     for network in apart:
-        assert network.mean() < 1e-3 * RATE
+        assert network.mean() < 5e-3 * RATE
         # Adam's steps are about a rate long whatever the gradient: where that is all but 0, rounding turns a step.
         assert network.max() < 2 * RATE
+
+
+def test_ten_iterations_in_double_precision_agree_to_rounding_without_the_term_that_jumps(reference):
+    apart, _ = after_ten_iterations(reference, 32, torch.float64, focus_zero_one=0.0)
+    for network in apart:
+        assert network.mean() < 1e-5 * RATE and network.max() < 0.1 * RATE
 
 
 def test_ten_iterations_agree_with_every_loss_in_double_precision(reference):

@@ -281,9 +281,9 @@ def test_files_ahead_of_the_network_are_bounded(
         shutil.copy(next(pile.glob("test_*.png")), pile / f"more_{number}.png")
     read, real_read, real = [], scoring.read_frames, scoring._score
 
-    def counted(path, options):  # type: ignore[no-untyped-def]
+    def counted(path, *options):  # type: ignore[no-untyped-def]
         read.append(path)
-        return real_read(path, options)
+        return real_read(path, *options)
 
     def first(pool, detector, frames, options):  # type: ignore[no-untyped-def]
         found = real(pool, detector, frames, options)

@@ -17,6 +17,7 @@ from healthygan.errors import InputError
 
 # Spelt out: --help need not load what they are for.
 ENGINES = ("torch", "onnx", "openvino")
+PRECISIONS = ("32", "bf16")
 RULES = ("last", "validation_auc", "healthy_figure", "fid", "aucp")
 DONE, STOPPED, BAD_INPUT = 0, 1, 2
 
@@ -137,6 +138,7 @@ def _score(options: argparse.Namespace, console: Console) -> None:
         device=options.device,
         fdr=options.fdr,
         engine=options.engine,
+        precision=options.precision,
     )
     flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
     console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
@@ -311,6 +313,9 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
     score.add_argument("--no-maps", action="store_true", help="no overlays: faster")
     score.add_argument("--engine", choices=ENGINES, default="torch", help="what computes (default: torch)")
+    score.add_argument(
+        "--precision", choices=PRECISIONS, default="32", help="bf16: up to twice as fast where the processor has it"
+    )
     _device_option(score)
     _strict_option(score)
 

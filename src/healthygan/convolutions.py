@@ -1,20 +1,21 @@
 """The networks' costly convolutions, done on a CPU the way that is fastest there.
 
-Parameters, their names and the results (up to rounding) are those of ``torch.nn.Conv2d``, from which both kinds are
-made; on other devices, in other number formats and in exported models they are nothing else. What each gains is in
-benchmarks/README.md.
+Parameters, their names and the results (up to rounding) are those of ``torch.nn.Conv2d``, from which all kinds are
+made; on other devices and in exported models they are nothing else. What each gains is in benchmarks/README.md.
 """
 
 from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 WINOGRAD_CHANNELS = 128
 """From here on the products saved outweigh the transforms."""
+PRODUCT_CHANNELS = 512
+"""From here on a strided convolution is as well a product of matrices,"""
 PRODUCT_POSITIONS = 16
-"""Up to so many output pixels an image, a strided convolution is as well a product of matrices."""
+"""up to so many output pixels an image."""
 
 # F(4x4, 3x3) of Lavin and Gray, Fast algorithms for convolutional neural networks, CVPR 2016: the tile of 6 x 6
 # inputs, the kernel and the 4 x 4 outputs, along one axis.
@@ -51,7 +52,7 @@ class Convolution3x3(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x."""
         wide = min(self.in_channels, self.out_channels) >= WINOGRAD_CHANNELS
-        if wide and _plain_on_cpu(x) and x.shape[2] % 4 == x.shape[3] % 4 == 0:
+        if wide and x.shape[2] % 4 == x.shape[3] % 4 == 0 and _on_cpu(x) and _winograd_pays(x):
             return winograd(x, self.weight)
         return super().forward(x)
 
@@ -65,9 +66,21 @@ class HalvingConvolution(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve x."""
         assert self.bias is not None
-        if _plain_on_cpu(x) and (x.shape[2] // 2) * (x.shape[3] // 2) <= PRODUCT_POSITIONS:
+        few = (x.shape[2] // 2) * (x.shape[3] // 2) <= PRODUCT_POSITIONS
+        if few and self.in_channels >= PRODUCT_CHANNELS and _on_cpu(x):
             return halved_by_product(x, self.weight, self.bias)
         return super().forward(x)
+
+
+class LastConvolution(nn.Conv2d):
+    """7 x 7, stride 1, zero padding of 3, without bias, to few channels: N x C x H x W in, N x O x H x W out."""
+
+    def __init__(self, wide: int, few: int) -> None:
+        super().__init__(wide, few, 7, padding=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x."""
+        return by_rows(x, self.weight) if _on_cpu(x) else super().forward(x)
 
 
 def winograd(x: Tensor, weight: Tensor) -> Tensor:
@@ -110,6 +123,27 @@ def halved_by_product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return result.view(count, height // 2, width // 2, wide).permute(0, 3, 1, 2).contiguous()
 
 
+def by_rows(x: Tensor, weight: Tensor) -> Tensor:
+    """A convolution with zero padding, row by row of its kernel: their outputs lie side by side as channels.
+
+    A processor computes many channels at once; of a layer with few, most of what it computes is thrown away.
+
+    Args:
+        x: N x C x H x W.
+        weight: O x C x K x K, K odd.
+
+    Returns:
+        N x O x H x W.
+    """
+    few, channels, rows, _ = weight.shape
+    reach, height = rows // 2, x.shape[2]
+    kernel = weight.permute(2, 0, 1, 3).reshape(rows * few, channels, 1, rows)
+    parts = pad(conv2d(x, kernel, padding=(0, reach)), (0, 0, reach, reach))
+    # Row r of the kernel meets the image r - reach rows further down.
+    shifted = [parts[:, row * few : (row + 1) * few, row : row + height] for row in range(rows)]
+    return torch.stack(shifted).sum(dim=0)
+
+
 @cache
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
     """Of input, kernel and output tiles in both directions at once: 36 x 36, 36 x 9 and 16 x 36."""
@@ -118,12 +152,15 @@ def _transforms() -> tuple[Tensor, Tensor, Tensor]:
     return inputs, kernels, outputs
 
 
-def _plain_on_cpu(x: Tensor) -> bool:
-    """Whether x is an ordinary batch of float32 or float64 on a CPU, and nobody is recording the network."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype in (torch.float32, torch.float64)
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.onnx.is_in_onnx_export()
-        and not torch.compiler.is_compiling()
-    )
+def _on_cpu(x: Tensor) -> bool:
+    """Whether x is on a CPU, and nobody is recording the network."""
+    return x.device.type == "cpu" and not torch.onnx.is_in_onnx_export() and not torch.compiler.is_compiling()
+
+
+def _winograd_pays(x: Tensor) -> bool:
+    """Whether x keeps its precision there, and the library's convolutions leave something to gain.
+
+    Those for AVX-512 run at twice the rate of a product of matrices.
+    """
+    exact = x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return exact and torch.backends.cpu.get_cpu_capability() != "AVX512"

@@ -30,6 +30,7 @@ from healthygan.prediction import predict_batch
 from healthygan.run import Run
 
 Engine = Literal["torch", "onnx", "openvino"]
+Precision = Literal["32", "bf16"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 Predict = Callable[[Tensor], Prediction]
 """Scores a batch, N x C x H x W in [-1, 1]; the result is on the CPU."""
@@ -99,17 +100,23 @@ def export(run: Run, to: Engine, output: Path | None = None) -> Exported:
     return Exported(folder / FILES[to], difference)
 
 
-def load_engine(engine: Engine, run: Run, detector: Detector) -> Predict:
+def load_engine(engine: Engine, run: Run, detector: Detector, precision: Precision = "32") -> Predict:
     """How to score with an engine; one other than torch works on the CPU, and is exported to at its first use.
 
     Args:
         detector: the run's own, which torch scores with.
+        precision: what torch's networks compute in; the score is summed in 32 bits either way.
 
     Raises:
-        InputError: as ``export``.
+        InputError: as ``export``, or bf16 is asked for where it is not known to keep the scores.
     """
+    if precision == "bf16":
+        if engine != "torch":
+            raise InputError(f"--precision bf16: is for --engine torch, not for {engine}; leave one of them out")
+        if detector.scorer() is None:
+            raise InputError(f"{run.path}: --precision bf16 is for healthygan and healthygan+ alone; leave it out")
     if engine == "torch":
-        return lambda x: predict_batch(detector, x)
+        return lambda x: predict_batch(detector, x, torch.bfloat16 if precision == "bf16" else torch.float32)
     _need(engine)
     folder = run.path / "export" / engine
     try:

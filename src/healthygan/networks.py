@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import group_norm, leaky_relu
 
-from healthygan.convolutions import Convolution3x3, HalvingConvolution
+from healthygan.convolutions import Convolution3x3, HalvingConvolution, LastConvolution
 
 
 class Translation(NamedTuple):
@@ -75,7 +75,7 @@ def translation_layers(
         *(ResidualBlock(wider) for _ in range(blocks)),
         *_block(upward(wider, wide), wide),
         *_block(upward(wide, width), width),
-        nn.Conv2d(width, outputs, 7, padding=3, bias=False),
+        LastConvolution(width, outputs),
     ]
 
 

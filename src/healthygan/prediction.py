@@ -32,9 +32,11 @@ def predict(detector: Detector, store: ImageStore, indices: NDArray[np.int64]) -
     return predict_batch(detector, to_tensor(store.read(indices)))
 
 
-def predict_batch(detector: Detector, x: Tensor) -> Prediction:
-    """Score x, N x C x H x W in [-1, 1], wherever the detector is."""
-    found = detector.predict(x.to(device_of(detector)))
+def predict_batch(detector: Detector, x: Tensor, precision: torch.dtype = torch.float32) -> Prediction:
+    """Score x, N x C x H x W in [-1, 1], wherever the detector is; layers that bear it compute in ``precision``."""
+    device = device_of(detector)
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        found = detector.predict(x.to(device))
     parts = (found.score, found.difference, found.translated, found.mask)
     return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
 

@@ -25,9 +25,10 @@ from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import read_frames
 from healthygan.data.store import Failure
 from healthygan.errors import InputError, UnreadableImage
-from healthygan.export import Engine, Predict, load_engine
+from healthygan.export import Engine, Precision, Predict, load_engine
 from healthygan.figures import overlay
 from healthygan.files import atomic_path, content_hash, write_text
+from healthygan.memory import memory_kept
 from healthygan.metrics import called_diseased
 from healthygan.prediction import device_of
 from healthygan.progress import progress
@@ -100,6 +101,7 @@ def score(
     device: str = "auto",
     fdr: float | None = None,
     engine: Engine = "torch",
+    precision: Precision = "32",
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
@@ -113,6 +115,8 @@ def score(
         strict: refuse the first unreadable file instead of listing it.
         fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
         engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
+        precision: bf16 is up to twice as fast where the processor has units for it, and moves a score by about a
+            hundredth of their spread.
 
     Raises:
         InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
@@ -126,12 +130,13 @@ def score(
     reference = load_reference(run, config.selection)
     _check_worklist(run, reference, fdr)
     paths, patients = collect(images)
-    predict = load_engine(engine, run, detector)
+    predict = load_engine(engine, run, detector, precision)
     partial = _Partial(output, run)
     todo = [path for path in paths if str(path) not in partial.done]
     failures: list[Failure] = []
     options = _Options(output, overlays, arrays, decision.map_top)
     with (
+        memory_kept(),
         partial,
         ThreadPoolExecutor(WORKERS) as pool,
         progress("scoring", len(paths), len(paths) - len(todo)) as advance,
@@ -213,7 +218,8 @@ def _decoded(
     """Frames in the order of their files; about two batches are decoded ahead in threads."""
 
     def decode(path: Path) -> Decoded:
-        return [(image.frame, preprocessing(image)) for image in read_frames(path, preprocessing.reader)]
+        frames = read_frames(path, preprocessing.reader, preprocessing.sufficient)
+        return [(image.frame, preprocessing(image)) for image in frames]
 
     waiting: deque[tuple[Path, Future[Decoded]]] = deque()
     upcoming = iter(paths)

@@ -26,6 +26,7 @@ from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
+from healthygan.memory import memory_kept
 from healthygan.progress import progress
 from healthygan.run import Run
 from healthygan.training_log import TrainingLog, sample_grid
@@ -275,6 +276,7 @@ class Training:
             draws=recipe.draws,
         )
         with (
+            memory_kept(),
             _asked_to_stop() as asked,
             TrainingLog(self.folder, done, enabled=self.fabric.is_global_zero) as log,
             progress("training", self.settings.iterations, done) as advance,

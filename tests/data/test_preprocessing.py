@@ -1,11 +1,15 @@
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import ValidationError
 
 from healthygan.data.preprocessing import Preprocessing, to_tensor
-from healthygan.data.readers import DecodedImage, ReaderOptions
+from healthygan.data.readers import DecodedImage, ReaderOptions, read_frames
 
 
 def grey(pixels: NDArray[np.generic], low: float = 0, high: float = 65535) -> DecodedImage:
@@ -194,3 +198,30 @@ def test_fingerprint_changes_with_every_setting() -> None:
     assert len({variant.fingerprint() for variant in variants}) == len(variants)
     again = Preprocessing.model_validate_json(Preprocessing().model_dump_json())
     assert again.fingerprint() == Preprocessing().fingerprint()
+
+
+@pytest.mark.parametrize("shape", ["square", "pad", "squash"])
+@pytest.mark.parametrize(
+    # A reduced pixel at the border may be partly empty, which moves the rest by up to a quarter of a resized pixel.
+    ("mode", "width", "height", "levels"),
+    [("L", 1200, 896, 1.5), ("RGB", 1200, 896, 1.5), ("L", 1203, 901, 8)],
+)
+def test_a_jpeg_decoded_at_what_suffices_looks_as_one_decoded_in_full(
+    tmp_path: Path, shape: Literal["square", "pad", "squash"], mode: str, width: int, height: int, levels: float
+) -> None:
+    path = tmp_path / "a.jpg"
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 12), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    smooth.convert(mode).save(path, quality=95)
+    preprocessing = Preprocessing(size=32, shape=shape)
+    (full,) = read_frames(path, preprocessing.reader)
+    (reduced,) = read_frames(path, preprocessing.reader, preprocessing.sufficient)
+    assert reduced.pixels.shape[:2] == (-(-height // 4), -(-width // 4))
+    difference = np.abs(preprocessing(full).astype(float) - preprocessing(reduced)) / (65535 / 255)
+    assert difference.max() < levels
+    assert difference.mean() < levels / 4
+
+
+def test_a_cut_leaves_as_much_as_suffices() -> None:
+    assert Preprocessing(size=64).sufficient == 256
+    assert Preprocessing(size=64, crop_top=0.2).sufficient == 320

@@ -272,3 +272,32 @@ def test_cut_off_jpeg_inside_a_tiff_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1500])
     with pytest.raises(UnreadableImage, match=r"x\.tif"):
         list(read_frames(path))
+
+
+@pytest.mark.parametrize(
+    ("sufficient", "shape"), [(0, (400, 600)), (201, (400, 600)), (200, (200, 300)), (100, (100, 150)), (9, (50, 75))]
+)
+def test_large_jpeg_is_decoded_no_larger_than_suffices(tmp_path: Path, sufficient: int, shape: tuple[int, int]) -> None:
+    path = tmp_path / "a.jpg"
+    Image.fromarray(np.full((400, 600), 77, np.uint8)).save(path, quality=95)
+    (image,) = read_frames(path, DEFAULTS, sufficient)
+    assert image.pixels.shape == shape
+    assert (image.pixels == 77).all()
+    assert (image.low, image.high) == (0, 255)
+    assert (probe(path).height, probe(path).width) == (400, 600)
+
+
+def test_other_formats_are_decoded_in_full(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "a.tif"):
+        Image.fromarray(GREY).save(tmp_path / name)
+        (image,) = read_frames(tmp_path / name, DEFAULTS, 1)
+        np.testing.assert_array_equal(image.pixels, GREY)
+
+
+def test_cut_off_jpeg_is_refused_at_a_reduced_scale_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UnreadableImage, match="damaged"):
+        list(read_frames(path, DEFAULTS, 8))

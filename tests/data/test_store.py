@@ -75,7 +75,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files decoded since the test began."""
     names: list[str] = []
     monkeypatch.setattr(
-        store_module, "read_frames", lambda path, options: (names.append(path.name), read_frames(path, options))[1]
+        store_module, "read_frames", lambda path, *options: (names.append(path.name), read_frames(path, *options))[1]
     )
     return names
 
@@ -181,7 +181,7 @@ def test_interrupted_build_goes_on_where_it_was(tmp_path: Path, cache: Path, mon
     monkeypatch.setattr(store_module, "BATCH", 2)
     files = [png(tmp_path / f"{number}.png", number) for number in range(6)]
 
-    def interrupted(path: Path, options: object) -> object:
+    def interrupted(path: Path, *options: object) -> object:
         if path.name == "4.png":
             raise KeyboardInterrupt
         return read_frames(path)
@@ -192,9 +192,7 @@ def test_interrupted_build_goes_on_where_it_was(tmp_path: Path, cache: Path, mon
     assert [path.name.endswith(".partial") for path in cache.iterdir() if path.is_dir()] == [True]
 
     names: list[str] = []
-    monkeypatch.setattr(
-        store_module, "read_frames", lambda path, options: (names.append(path.name), read_frames(path))[1]
-    )
+    monkeypatch.setattr(store_module, "read_frames", lambda path, *_: (names.append(path.name), read_frames(path))[1])
     store = ImageStore.build(files, SMALL, cache=cache, workers=1)
     assert names == ["4.png", "5.png"]
     assert values(store) == [0, 1, 2, 3, 4, 5]
@@ -208,7 +206,7 @@ def test_damaged_interrupted_build_starts_afresh(
 ) -> None:
     files = [png(tmp_path / f"{number}.png", number) for number in range(3)]
 
-    def interrupted(path: Path, options: object) -> object:
+    def interrupted(path: Path, *options: object) -> object:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -295,7 +293,7 @@ def test_file_with_other_frames_than_its_header_tells_is_a_failure(
 ) -> None:
     files = [stack(tmp_path / "a.tif", [1, 2]), png(tmp_path / "b.png", 5)]
 
-    def other(path: Path, options: object) -> object:
+    def other(path: Path, *options: object) -> object:
         return list(read_frames(path))[:1] * (frames if path == files[0] else 1)
 
     monkeypatch.setattr(store_module, "read_frames", other)

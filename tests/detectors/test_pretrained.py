@@ -161,7 +161,7 @@ def test_smoothing_keeps_a_constant_and_the_middle_of_a_peak():
 
 def test_damage_to_the_features_kept_is_told_and_not_built_upon(cohort, tmp_path):
     run = workflow.train(config_of("contrast"), cohort, tmp_path / "run")
-    for path in run.candidates().values():
+    for path in (run.decision, *run.candidates().values()):
         path.unlink()
     save_tensors(run.checkpoint, {"healthy": 3})
     with pytest.raises(InputError, match=r"checkpoint\.pt: damaged"):

@@ -1,6 +1,7 @@
 """From a decoded image to what the networks see; travels with the model, so scoring never asks for it again."""
 
 import hashlib
+import math
 from typing import Literal, Self
 
 import numpy as np
@@ -12,10 +13,12 @@ from torch.nn.functional import interpolate, pad
 
 from healthygan.data.readers import DecodedImage, ReaderOptions
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when the same settings would give other pixels, so that old stores are not reused."""
 WHITE = 65535
 SMALLEST_SPAN = 1e-30
+OVERSAMPLING = 4
+"""Pixels that must be there for each one that the resize makes, along either axis."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, Rec. ITU-R BT.601."""
 
@@ -54,6 +57,11 @@ class Preprocessing(BaseModel):
         resized = self._geometry(planes).clamp(0, 1)
         quantised: NDArray[np.uint16] = (resized.numpy() * WHITE + 0.5).astype(np.uint16)
         return quantised
+
+    @property
+    def sufficient(self) -> int:
+        """Pixels a side above which a file brings next to nothing more (``readers.read_frames``)."""
+        return math.ceil(OVERSAMPLING * self.size / (1 - self.crop_top))
 
     def apply_to_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Bring an H x W mask to size x size by the same geometry; true where at least half a pixel is covered."""

@@ -249,7 +249,7 @@ class _Builder:
         path = self.paths[number]
         count = 0
         try:
-            for image in read_frames(path, self.preprocessing.reader):
+            for image in read_frames(path, self.preprocessing.reader, self.preprocessing.sufficient):
                 if count < len(place):
                     place[count] = self.preprocessing(image)
                 count += 1
