@@ -28,7 +28,7 @@ class Region(NamedTuple):
     """A connected part of a difference map that lies above a cut (see ``regions``)."""
 
     score: float
-    """Its part of the anomaly score: the sum of its differences over all pixels of the map."""
+    """Its part of the mean of the map: the sum of its differences over all pixels of the map."""
     area: int
     """Pixels."""
     peak: float
