@@ -252,3 +252,8 @@ def test_weights_of_another_detector_do_not_fit():
 def test_wrong_settings_are_refused(override, message):
     with pytest.raises(InputError, match=message):
         load_config("contrast", [override])
+
+
+def test_before_anything_is_learned_nothing_is_evidence():
+    found = Contrast(ContrastConfig(), 1, 32).predict(torch.rand(2, 1, 32, 32))
+    assert found.score.tolist() == [0.5, 0.5] and not found.difference.any()

@@ -85,6 +85,10 @@ class Contrast(PretrainedDetector):
     def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
         self.config = config
+        # Before anything is learned nothing is evidence.
+        self.learned = {"weight": torch.zeros(sum(self.backbone.channels[layer] for layer in config.layers))}
+        self.learned |= {"bias": torch.zeros(()), "calibration": torch.zeros(2)}
+        self.learned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
         features = np.concatenate(
