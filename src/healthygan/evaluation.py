@@ -247,13 +247,13 @@ def _localisation(
     """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones."""
     if not any(image.mask for image in frames):
         return {}
-    chosen = [number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY]
+    chosen = np.array([number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY])
 
     def maps() -> Iterator[NDArray[np.float32]]:
-        for number in chosen:
-            difference = prediction.predict(detector, store, np.array([number])).difference
+        for part in in_batches(len(chosen), prediction.BATCH):
+            difference = prediction.predict(detector, store, chosen[part]).difference
             assert difference is not None
-            yield difference[0, 0].numpy()
+            yield from difference[:, 0].numpy()
 
     return localisation.localised(maps(), (lesion_of(frames[number], config) for number in chosen))
 
