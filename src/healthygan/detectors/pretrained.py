@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import interpolate
-from torchvision.transforms.functional import gaussian_blur
+from torch.nn.functional import conv2d, interpolate, pad
 
 from healthygan.backbones import EMBEDDED, Backbone, load_backbone
 from healthygan.data.preprocessing import to_tensor
@@ -166,8 +165,14 @@ def finest_maps(maps: Sequence[Tensor], mode: str) -> Tensor:
 def smooth_map(distances: Tensor, size: torch.Size, sigma: float) -> Tensor:
     """Distances, N x 1 x h x w, brought to the images' ``size`` and smoothed by a Gaussian of ``sigma`` pixels."""
     fine = interpolate(distances, size, mode="bilinear")
-    radius = min(int(4 * sigma + 0.5), *(side - 1 for side in size))
-    return gaussian_blur(fine, [2 * radius + 1] * 2, [sigma, sigma]) if sigma else fine
+    if not sigma:
+        return fine
+    reach = min(int(4 * sigma + 0.5), *(side - 1 for side in size))
+    kernel = torch.exp(torch.arange(-reach, reach + 1, device=fine.device).square() / (-2 * sigma**2)).to(fine)
+    kernel /= kernel.sum()
+    padded = pad(fine, [reach] * 4, mode="reflect")
+    # Along rows, then along columns: a tenth of the products of both at once.
+    return conv2d(conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
 def bounded(distances: Tensor, typical: float | Tensor) -> Tensor:
