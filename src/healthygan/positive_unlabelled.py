@@ -1,0 +1,173 @@
+"""Telling a pile from known healthy images by a linear model, and what the pile is made of.
+
+Positive-unlabelled learning (Elkan and Noto, KDD 2008): no label of the pile is needed for anything, the regularisation
+and the diseased share included.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from healthygan import metrics
+from healthygan.arrays import Floats
+from healthygan.errors import InputError
+from healthygan.intervals import Interval
+from healthygan.pile_share import Mixture, fit_mixture, share_interval
+from healthygan.progress import progress
+
+SMALLEST_VARIATION = 1e-6
+"""Standard deviation, as a share of the mean, up to which a feature counts as constant."""
+
+
+class Settings(Protocol):
+    """How the pile is told from the healthy set."""
+
+    @property
+    def risk(self) -> str:
+        """logistic, or nnpu for the non-negative positive-unlabelled risk."""
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """Inverse regularisations to choose from."""
+
+    @property
+    def folds(self) -> int:
+        """Of the cross-validation."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Telling the pile from the healthy set."""
+
+    features: NDArray[np.float32]
+    """(N, D)."""
+    is_mixed: NDArray[np.bool_]
+    """(N,)."""
+    groups: NDArray[Any]
+    """(N,): patients."""
+    scale: NDArray[np.float32]
+    """(D,): factor of each standardised feature."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What telling them apart came to."""
+
+    head: tuple[Floats, float]
+    """Weights (D,) and bias on the features as they are."""
+    crossfitted: Floats
+    """(N,): linear scores, each by a model that never saw the image nor another of its patient."""
+    strength: float
+    auc: float
+    """Of pile against healthy, cross-fitted."""
+    mixture: Mixture
+    interval: Interval
+    """Of the diseased share."""
+
+
+def learn(task: Task, settings: Settings) -> Found:
+    """Choose the regularisation, fit the head, cross-fit the scores and estimate the share.
+
+    Raises:
+        InputError: too few patients to keep apart.
+    """
+    splits = _folds(task, settings.folds)
+    share = None
+    if settings.risk == "nnpu":  # its risk needs the share, which the plain contrast estimates
+        _, scores = _best(task, settings.strengths, splits, None)
+        share = fit_mixture(scores[~task.is_mixed], scores[task.is_mixed]).share
+    strength, scores = _best(task, settings.strengths, splits, share)
+    healthy, mixed = scores[~task.is_mixed], scores[task.is_mixed]
+    groups = (task.groups[~task.is_mixed].tolist(), task.groups[task.is_mixed].tolist())
+    return Found(
+        head=_fit(task, np.arange(len(task.features)), strength, share),
+        crossfitted=scores,
+        strength=strength,
+        auc=metrics.auc(scores, task.is_mixed),
+        mixture=fit_mixture(healthy, mixed),
+        interval=share_interval(healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed)),
+    )
+
+
+def _folds(task: Task, wanted: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places to learn from and to score, patients kept together."""
+    patients = [len(np.unique(task.groups[task.is_mixed == side])) for side in (False, True)]
+    count = min(wanted, *patients)
+    if count < 2:
+        raise InputError(
+            f"contrast: needs two patients or more in the healthy and in the mixed set, here are {patients[0]} "
+            f"and {patients[1]}; add images"
+        )
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=task.seed)
+    return list(folds.split(task.features, task.is_mixed, task.groups))
+
+
+def _best(
+    task: Task,
+    strengths: tuple[float, ...],
+    splits: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
+    share: float | None,
+) -> tuple[float, Floats]:
+    """The strength with the highest cross-fitted AUC (of equals the lowest), and its cross-fitted scores."""
+    found: dict[float, Floats] = {strength: np.empty(len(task.features)) for strength in sorted(strengths)}
+    with progress("choosing the regularisation", len(found) * len(splits)) as advance:
+        for learn, judge in splits:
+            for strength, scores in found.items():
+                weight, bias = _fit(task, learn, strength, share)
+                scores[judge] = task.features[judge] @ weight + bias
+                advance()
+    best = max(found, key=lambda strength: (round(metrics.auc(found[strength], task.is_mixed), 6), -strength))
+    return best, found[best]
+
+
+def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:
+    """Weights and bias on the features as they are, from the ``chosen`` images alone."""
+    features, is_mixed = task.features[chosen], task.is_mixed[chosen]
+    # In double precision: in single a constant feature would seem to vary.
+    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    varies = deviation > SMALLEST_VARIATION * np.maximum(np.abs(mean), 1e-6)
+    factor = np.where(varies, task.scale / np.where(varies, deviation, 1), 0)
+    standard = ((features - mean) * factor).astype(np.float32)
+    if share is None:
+        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)
+        weight, bias = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+    else:
+        weight, bias = fit_nnpu(standard[~is_mixed], standard[is_mixed], share, 1 / (strength * len(chosen)))
+    weight = weight * factor
+    return weight, bias - float(weight @ mean)
+
+
+def fit_nnpu(healthy: NDArray[Any], mixed: NDArray[Any], share: float, decay: float) -> tuple[Floats, float]:
+    """The linear model of least non-negative positive-unlabelled risk, logistic loss (Kiryo et al. 2017, eq. 6).
+
+    Known are the healthy, who make up 1 - share of the mixed. With g the score, l(g) = log(1 + exp(-g)) its loss
+    where "diseased" is right and l(-g) where "healthy" is:
+    risk = (1 - share) E_healthy[l(-g)] + max(0, E_mixed[l(g)] - (1 - share) E_healthy[l(g)]) + decay / 2 |w|^2.
+
+    Returns:
+        Weights (D,) and bias.
+    """
+    known = 1 - share
+
+    def cost(parameters: Floats) -> tuple[float, Floats]:
+        weight, bias = parameters[:-1], parameters[-1]
+        at_healthy, at_mixed = healthy @ weight + bias, mixed @ weight + bias
+        diseased = np.logaddexp(0, -at_mixed).mean() - known * np.logaddexp(0, -at_healthy).mean()
+        value = known * np.logaddexp(0, at_healthy).mean() + max(0.0, diseased) + decay / 2 * weight @ weight
+        by_healthy = known * expit(at_healthy) / len(healthy)
+        by_mixed = np.zeros(len(mixed))
+        if diseased > 0:
+            by_mixed = -expit(-at_mixed) / len(mixed)
+            by_healthy = by_healthy + known * expit(-at_healthy) / len(healthy)
+        slope = healthy.T @ by_healthy + mixed.T @ by_mixed + decay * weight
+        return float(value), np.append(slope, by_healthy.sum() + by_mixed.sum())
+
+    found = minimize(cost, np.zeros(healthy.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return found.x[:-1], float(found.x[-1])
