@@ -243,22 +243,28 @@ def _zipped_bomb(world: World) -> list[str]:
     return world.score(run=run)
 
 
+def _resumed(run: Run) -> list[str]:
+    """Go on with a run as if it had been stopped: a finished one is left as it is."""
+    run.decision.unlink()
+    return ["train", "--resume", str(run.path)]
+
+
 def _checkpoint_bomb(world: World) -> list[str]:
     run = world.run()
     torch.save({"iteration": Bomb(world.marker)}, run.checkpoint)
-    return ["train", "--resume", str(run.path)]
+    return _resumed(run)
 
 
 def _candidate_bomb(world: World) -> list[str]:
     run = world.run()
     torch.save(Bomb(world.marker), next(iter(run.candidates().values())))
-    return ["train", "--resume", str(run.path)]
+    return _resumed(run)
 
 
 def _checkpoint_of_another(world: World) -> list[str]:
     run = world.run()
     torch.save({"iteration": 4, "modules": {}, "optimisers": {}}, run.checkpoint)
-    return ["train", "--resume", str(run.path)]
+    return _resumed(run)
 
 
 def _model_cut(world: World) -> list[str]:

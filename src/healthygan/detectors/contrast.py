@@ -122,8 +122,10 @@ class Contrast(PretrainedDetector):
     @torch.no_grad()
     def evidence(self, x: Tensor) -> Tensor:
         """(N,): the linear score of x, N x C x H x W in [-1, 1], before it is calibrated; above 0 = like the pile."""
-        with torch.autocast(x.device.type, enabled=False):  # sums over a thousand features do not bear bfloat16
-            return self._linear(self._maps(x)) + self.learned["bias"]
+        if torch.is_autocast_enabled(x.device.type):  # sums over a thousand features do not bear bfloat16
+            with torch.autocast(x.device.type, enabled=False):
+                return self.evidence(x)
+        return self._linear(self._maps(x)) + self.learned["bias"]
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of a batch, averaged with the mirror image's mirrored maps."""
