@@ -1,7 +1,7 @@
 """A tiny cohort and a run trained on it, shared by the tests that need a finished detector."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
+
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 
 SIZE = 16
 TINY = (
@@ -74,6 +76,19 @@ def set_options() -> list[str]:
 def cohort_factory() -> CohortFactory:
     """Makes cohorts in folders split/label/NAME.png with a manifest.csv beside them."""
     return _write_cohort
+
+
+@pytest.fixture(scope="session")
+def relabelled() -> Callable[[Cohort], Cohort]:
+    """Gives a cohort whose mixed and test images all have the other label, and no lesion mask."""
+
+    def other(image: CohortImage) -> CohortImage:
+        if image.split not in (Split.MIXED, Split.TEST):
+            return image
+        label = Label.HEALTHY if image.label is Label.DISEASED else Label.DISEASED
+        return CohortImage(image.path, image.split, label, image.patient_id, image.source, None)
+
+    return lambda cohort: Cohort(cohort.name, tuple(map(other, cohort.images)))
 
 
 @pytest.fixture(scope="session")

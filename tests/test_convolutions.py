@@ -20,17 +20,17 @@ def tensors(*shapes, dtype=torch.float64):
     return [torch.randn(shape, generator=generator, dtype=dtype, requires_grad=True) for shape in shapes]
 
 
+def assert_same_with_gradients(found, expected, inputs, direction):
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+    gradients = (torch.autograd.grad(result, inputs, direction) for result in (found, expected))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (2, 5, 8, 12), (3, 2, 16, 8)])
 def test_winograd_is_the_convolution_and_so_are_its_gradients(shape):
     x, weight, direction = tensors(shape, (4, shape[1], 3, 3), (shape[0], 4, *shape[2:]))
-    found, expected = winograd(x, weight), conv2d(x, weight, padding=1)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
-    for one, other in zip(
-        torch.autograd.grad(found, (x, weight), direction),
-        torch.autograd.grad(expected, (x, weight), direction),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+    assert_same_with_gradients(winograd(x, weight), conv2d(x, weight, padding=1), (x, weight), direction)
 
 
 def test_winograd_in_single_precision_loses_less_than_a_ten_thousandth():
@@ -58,14 +58,7 @@ def test_a_halving_by_product_is_the_convolution_up_to_second_derivatives(side):
 @pytest.mark.parametrize("side", [1, 3, 7])
 def test_a_convolution_by_rows_is_the_convolution_and_so_are_its_gradients(side):
     x, weight, direction = tensors((2, 3, 9, 10), (4, 3, side, side), (2, 4, 9, 10))
-    found, expected = by_rows(x, weight), conv2d(x, weight, padding=side // 2)
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
-    for one, other in zip(
-        torch.autograd.grad(found, (x, weight), direction),
-        torch.autograd.grad(expected, (x, weight), direction),
-        strict=True,
-    ):
-        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-11)
+    assert_same_with_gradients(by_rows(x, weight), conv2d(x, weight, padding=side // 2), (x, weight), direction)
 
 
 @pytest.fixture

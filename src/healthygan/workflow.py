@@ -65,7 +65,7 @@ def train(
     stores = Stores.build(parts, config, strict)
     check(config, stores)
     if config.selection.rule == "fid" and extractor is None:
-        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
+        extractor = _extractor(config)
     _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
         config.save(run.config)
@@ -119,6 +119,11 @@ def _joined(
     last = max(decision.iteration for decision in decisions)
     rules = "; ".join(f"seed {config.training.seed + n}: {found.rule}" for n, found in enumerate(decisions))
     return Selection(chosen=last, rule=f"mean of {len(members)} members ({rules})", last=last)
+
+
+def _extractor(config: Config) -> Extractor:
+    """The features that a configuration names."""
+    return load_backbone(config.selection.extractor, config.selection.extractor_weights)
 
 
 def build(config: Config) -> Detector:
@@ -175,7 +180,7 @@ def select(
     if not run.data.exists() or not _is_data(run, stores.trained_on):
         raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
     if extractor is None and config.detector.translates:
-        extractor = load_backbone(config.selection.extractor, config.selection.extractor_weights)
+        extractor = _extractor(config)
     detector = build(config).to(best_device(device))
     wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)
     judge = test_criterion(cohort, config) if measure else None

@@ -131,14 +131,16 @@ class HealthyGANPlus(TranslationDetector):
         self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
         self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
         """Mean and deviation of healthy images' change, and of their evidence."""
-        self._typical = torch.empty(0)
+        self._typical, self._typical_evidence = torch.empty(0), torch.empty(0)
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
         if self._contrast:
             part = Training(training.settings, training.folder.part(self._contrast.name), training.fabric)
             self._contrast.fit(healthy, mixed, part)
-            self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL)))
+            self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self._contrast.device)
+            parts = torch.split(self._typical, BATCH)
+            self._typical_evidence = torch.cat([self._contrast.evidence(x) for x in parts])
         super().fit(healthy, mixed, training)
 
     def scorer(self) -> nn.Module:
@@ -174,14 +176,10 @@ class HealthyGANPlus(TranslationDetector):
     def _of(self, generator: nn.Module) -> dict[str, Tensor]:
         """Weights of a detector with this generator."""
         if not self._contrast:
-            return self._named(generator.state_dict(), self._healthy)
-        device = self._contrast.device
+            return generator.state_dict()
         change = TranslationScorer(generator)
-        parts = [x.to(device) for x in torch.split(self._typical, BATCH)]
-        scores = torch.stack(
-            [torch.cat([change(x)[0] for x in parts]), torch.cat([self._contrast.evidence(x) for x in parts])]
-        )
-        deviation, mean = torch.std_mean(scores.double(), dim=1)
+        changes = torch.cat([change(x)[0] for x in torch.split(self._typical, BATCH)])
+        deviation, mean = torch.std_mean(torch.stack([changes, self._typical_evidence]).double(), dim=1)
         return self._named(generator.state_dict(), torch.stack([mean, deviation.clamp_min(1e-12)], dim=1).float())
 
     def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:
