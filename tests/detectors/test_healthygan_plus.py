@@ -5,7 +5,7 @@ import pytest
 import torch
 from lightning import Fabric
 from sklearn.metrics import roc_auc_score
-from torch.nn.functional import softplus
+from torch.nn.functional import interpolate, softplus
 
 from healthygan import workflow
 from healthygan.config import load_config
@@ -33,7 +33,7 @@ def recipe_of(**changes):
     torch.manual_seed(0)
     config = HealthyGANPlusConfig(**SMALL | changes)
     fabric = Fabric(accelerator="cpu", devices=1)
-    generator = IdentityGenerator(1, 4, 1, config.mask_start)
+    generator = IdentityGenerator(1, 4, 1, config.mask_start, config.resolution)
     return HealthyGANPlusRecipe(config, generator, Discriminator(1, 4, 2), fabric, torch.nn.Module.state_dict)
 
 
@@ -132,6 +132,50 @@ def test_a_critic_too_deep_for_the_image_is_refused():
         HealthyGANPlus(HealthyGANPlusConfig(critic_blocks=6), 1, 32)
 
 
+def large_images(count=2, side=32):
+    return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def test_a_large_image_gets_the_enlarged_change_of_the_small_one():
+    torch.manual_seed(0)
+    generator, x = IdentityGenerator(1, 4, 1, mask_start=0.0, resolution=16), large_images() / 4
+    means = x.reshape(2, 1, 16, 2, 16, 2).mean(dim=(3, 5))
+    small, found = generator(means), generator(x)
+    change = interpolate(small.intermediate - means, scale_factor=2, mode="bilinear").clamp(-1 - x, 1 - x)
+    torch.testing.assert_close(found.intermediate, x + change)
+    torch.testing.assert_close(found.mask, interpolate(small.mask, scale_factor=2, mode="bilinear"))
+    assert found.intermediate.abs().max() <= 1
+
+
+def test_a_translated_image_keeps_detail_finer_than_the_translation():
+    detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL | {"resolution": 16, "mask_start": 0.0}), 1, 32)
+    smooth = torch.zeros(1, 1, 32, 32)
+    detailed = smooth + 0.1 * (torch.arange(32) % 2 * 2 - 1)  # pairs of columns have a mean of 0
+    translated, plain = detector.predict(detailed).translated, detector.predict(smooth).translated
+    mask = detector.predict(smooth).mask
+    assert mask.mean() > 0.1
+    torch.testing.assert_close(translated - plain, detailed.expand_as(plain), atol=1e-5, rtol=0)
+
+
+def test_the_translation_is_learned_on_shrunk_images():
+    large = large_images(4)
+    small = large.reshape(4, 1, 16, 2, 16, 2).mean(dim=(3, 5))
+    learned = []
+    for x in (large, small):
+        recipe = recipe_of(warm_up=1, resolution=16)
+        for iteration in (1, 2):
+            torch.manual_seed(iteration)
+            recipe.step(iteration, Batch(x[:2], x[2:], torch.empty(0)))
+        learned.append(weights_of(recipe.generator) + weights_of(recipe.discriminator))
+    for one, other in zip(*learned, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def test_images_that_cannot_be_shrunk_evenly_are_refused():
+    with pytest.raises(ValueError, match=r"no multiple of detector\.resolution=64; take 192"):
+        HealthyGANPlus(HealthyGANPlusConfig(evidence=0), 1, 224)
+
+
 def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
     random = np.random.default_rng(0)
 
@@ -158,8 +202,9 @@ def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
 
 @pytest.fixture(scope="module")
 def with_evidence(tiny_settings):
-    """Tiny networks, but images that pretrained features bear."""
-    return load_config("small", (*tiny_settings, "detector.evidence=2", "preprocessing.size=32"))
+    """Tiny networks, but images that pretrained features bear, translated at half their size."""
+    settings = ("detector.evidence=2", "preprocessing.size=32", "detector.resolution=16")
+    return load_config("small", (*tiny_settings, *settings))
 
 
 @pytest.fixture(scope="module")

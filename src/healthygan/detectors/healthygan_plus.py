@@ -9,6 +9,8 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 - The decoder resizes and convolves: transposed convolutions draw a chequered pattern into x'.
 - Two penalties on the change |x' - x| replace equations 5 to 7: strong on B, which must stay as it is, weak on A.
 - The critic sees shifted images [2], so that small sets are not learnt by heart.
+- Large images are translated at a smaller size and only the change is enlarged: x' keeps the detail of x, and the
+  translation costs no more than that of a small image.
 - The score adds what the contrast detector sees in pretrained features to the change in pixels: either finds diseases
   that the other overlooks. The translation does not learn from it: that draws noise to please it.
 
@@ -23,7 +25,7 @@ import torch
 from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import avg_pool2d, interpolate, pad, softplus
 
 from healthygan import losses
 from healthygan.arrays import evenly_spaced
@@ -46,6 +48,9 @@ class HealthyGANPlusConfig(DetectorConfig):
     """Networks and losses."""
 
     name: Literal["healthygan+"] = "healthygan+"
+    resolution: int = Field(
+        64, ge=8, description="side in pixels of what is translated; larger images are shrunk to it"
+    )
     width: int = Field(8, ge=1, description="channels of the generator's first convolution")
     generator_blocks: int = Field(3, ge=0, description="residual blocks")
     critic_width: int = Field(16, ge=1, description="channels of the critic's first convolution")
@@ -66,8 +71,13 @@ class HealthyGANPlusConfig(DetectorConfig):
     contrast: ContrastConfig = Field(ContrastConfig(), description="how that evidence is learned")
 
     def check(self, size: int) -> None:
-        """Refuse more halvings than the image has, and images too small for pretrained features."""
-        check_depth("critic_blocks", self.critic_blocks, size)
+        """Refuse more halvings than the image has, images too small for pretrained features, and uneven shrinking."""
+        if size > self.resolution and size % self.resolution:
+            raise ValueError(
+                f"preprocessing.size={size} is no multiple of detector.resolution={self.resolution}; take "
+                f"{size - size % self.resolution}, or another resolution"
+            )
+        check_depth("critic_blocks", self.critic_blocks, min(size, self.resolution))
         if self.evidence:
             try:
                 self.contrast.check(size)
@@ -98,17 +108,29 @@ class IdentityGenerator(Generator):
 
     Args:
         mask_start: first bias of the mask's output; that of the image's is 0.
+        resolution: side in pixels of the largest images that are translated as they are.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int, mask_start: float) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, mask_start: float, resolution: int) -> None:
         super().__init__(channels, width, blocks, ResizeConvolution)
+        self.resolution = resolution
         self.bias = nn.Parameter(torch.zeros(1, channels + 1, 1, 1))
         with torch.no_grad():
             self.bias[:, channels] = mask_start
 
     def forward(self, x: Tensor) -> Translation:
-        """Translate x, N x C x H x W in [-1, 1]; H and W are multiples of 4."""
-        return self.outputs(self.body(x) + self.bias)
+        """Translate x, N x C x S x S in [-1, 1]; S is a multiple of 4, and above the resolution one of that too."""
+        small = shrunk(x, self.resolution)
+        intermediate, mask = self.outputs(self.body(small) + self.bias)
+        if small.shape == x.shape:
+            return Translation(intermediate, mask)
+        change, mask = (interpolate(part, x.shape[-2:], mode="bilinear") for part in (intermediate - small, mask))
+        return Translation((x + change).clamp(-1, 1), mask)
+
+
+def shrunk(x: Tensor, resolution: int) -> Tensor:
+    """x, N x C x S x S, with means over squares of its pixels for pixels where S is above ``resolution``."""
+    return avg_pool2d(x, x.shape[-1] // resolution) if x.shape[-1] > resolution else x
 
 
 class HealthyGANPlus(TranslationDetector):
@@ -126,7 +148,9 @@ class HealthyGANPlus(TranslationDetector):
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = IdentityGenerator(channels, config.width, config.generator_blocks, config.mask_start)
+            self.networks = IdentityGenerator(
+                channels, config.width, config.generator_blocks, config.mask_start, config.resolution
+            )
             self._discriminator = Discriminator(channels, config.critic_width, config.critic_blocks)
         self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
         self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
@@ -248,12 +272,13 @@ class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
 
     def step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
         """One iteration; gives the losses by name, detached."""
+        mixed, healthy = (shrunk(x, self.config.resolution) for x in (batch.mixed, batch.healthy))
         if iteration <= self.config.warm_up:
-            return self._critic_step(iteration, batch.mixed, batch.healthy)
-        both = torch.cat([batch.mixed, batch.healthy])
+            return self._critic_step(iteration, mixed, healthy)
+        both = torch.cat([mixed, healthy])
         translation = self._generator(both)
         translated = losses.translated(both, *translation)
-        found = self._critic_step(iteration, translated[: len(batch.mixed)].detach(), batch.healthy)
+        found = self._critic_step(iteration, translated[: len(mixed)].detach(), healthy)
         return found | self._generator_step(iteration, both, translated, translation.mask)
 
     def _critic_step(self, iteration: int, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
