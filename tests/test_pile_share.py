@@ -58,6 +58,18 @@ def test_the_gradient_of_the_search_is_right():
         return np.log(1 - pile_side[: len(healthy)]).sum() + np.log(pile_side[len(healthy) :]).sum()
 
     assert likelihood(best.share) > max(likelihood(best.share - 0.01), likelihood(best.share + 0.01))
+    prior = (np.log(best.slope * healthy.std() / 2) / 0.7) ** 2 / 2
+    assert best.misfit * (len(healthy) + len(mixed)) == pytest.approx(prior - likelihood(best.share), rel=1e-6)
+
+
+def test_scores_that_tell_the_diseased_better_fit_better():
+    random = np.random.default_rng(0)
+    healthy, mixed, _ = pile(0.5)
+    found = [
+        fit_mixture(healthy + noise * random.standard_normal(600), mixed + noise * random.standard_normal(600)).misfit
+        for noise in (0, 1, 3)
+    ]
+    assert found == sorted(found) and found[2] - found[0] > 0.02
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():

@@ -9,7 +9,8 @@ from healthygan import positive_unlabelled as module
 from healthygan.detectors.contrast import ContrastConfig
 from healthygan.errors import InputError
 from healthygan.metrics import auc
-from healthygan.positive_unlabelled import Task, fit_nnpu, learn
+from healthygan.pile_share import fit_mixture
+from healthygan.positive_unlabelled import Task, crossfitted, fit_nnpu, learn
 
 
 def task(share=0.5, *, count=150, width=6, seed=0, images_each=1):
@@ -69,13 +70,15 @@ def test_a_constant_feature_gets_no_weight():
     assert weight[3] == 0 and np.isfinite(weight).all() and np.isfinite(bias)
 
 
-def test_the_regularisation_is_the_one_that_best_tells_mixed_from_healthy():
+def test_the_regularisation_is_the_one_whose_scores_tell_the_pile_best():
     problem, _ = task(width=60, count=60)
-    splits, strengths = module._folds(problem, 5), (1e-6, 0.1, 1e4)
-    chosen, scores = module._best(problem, strengths, splits, None)
-    single = {c: auc(module._best(problem, (c,), splits, None)[1], problem.is_mixed) for c in strengths}
-    assert auc(scores, problem.is_mixed) == single[chosen] == max(single.values())
-    assert len(set(single.values())) > 1
+    settings = ContrastConfig(strengths=(1e-6, 0.1, 1e4))
+    found = learn(problem, settings)
+    scores = crossfitted(problem, settings)
+    misfits = {c: fit_mixture(s[~problem.is_mixed], s[problem.is_mixed]).misfit for c, s in scores.items()}
+    assert found.strength == min(misfits, key=misfits.get) and len(set(misfits.values())) == 3
+    assert np.array_equal(found.crossfitted, scores[found.strength])
+    assert found.mixture.misfit == misfits[found.strength]
 
 
 def nnpu_risk(parameters, healthy, mixed, share, decay):

@@ -37,6 +37,8 @@ class Mixture:
     intercept: float
     slope: float
     """Above 0."""
+    misfit: float
+    """Negative logarithm of likelihood and prior, an image; the lower, the better scores tell the pile's two kinds."""
 
     def probability(self, scores: Floats) -> Floats:
         """(N,): how probably an image of the pile with this score is diseased; rises with the score."""
@@ -56,7 +58,8 @@ def fit_mixture(healthy: Floats, mixed: Floats) -> Mixture:
     if np.ptp(healthy) == 0:
         raise ValueError("the healthy scores are all equal: they tell nothing of the pile")
     fits = [_search(healthy, mixed, np.array([start, -2.0, np.log(TYPICAL_SHIFT)])) for start in STARTS]
-    return _mixture(min(fits, key=lambda fit: fit[1])[0], healthy)
+    parameters, misfit = min(fits, key=lambda fit: fit[1])
+    return _mixture(parameters, misfit / (len(healthy) + len(mixed)), healthy)
 
 
 def share_interval(
@@ -112,10 +115,10 @@ def _search(healthy: Floats, mixed: Floats, start: Floats) -> tuple[Floats, floa
     return found.x, float(found.fun)
 
 
-def _mixture(parameters: Floats, healthy: Floats) -> Mixture:
+def _mixture(parameters: Floats, misfit: float, healthy: Floats) -> Mixture:
     share, intercept, log_slope = parameters
     slope = np.exp(log_slope) / healthy.std()
-    return Mixture(float(expit(share)), float(intercept - slope * healthy.mean()), float(slope))
+    return Mixture(float(expit(share)), float(intercept - slope * healthy.mean()), float(slope), misfit)
 
 
 def _parameters(mixture: Mixture, healthy: Floats) -> Floats:

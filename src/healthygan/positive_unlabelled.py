@@ -78,12 +78,10 @@ def learn(task: Task, settings: Settings) -> Found:
     Raises:
         InputError: too few patients to keep apart.
     """
-    splits = _folds(task, settings.folds)
     share = None
     if settings.risk == "nnpu":  # its risk needs the share, which the plain contrast estimates
-        _, scores = _best(task, settings.strengths, splits, None)
-        share = fit_mixture(scores[~task.is_mixed], scores[task.is_mixed]).share
-    strength, scores = _best(task, settings.strengths, splits, share)
+        share = _best(task, settings, None)[2].share
+    strength, scores, mixture = _best(task, settings, share)
     healthy, mixed = scores[~task.is_mixed], scores[task.is_mixed]
     groups = (task.groups[~task.is_mixed].tolist(), task.groups[task.is_mixed].tolist())
     return Found(
@@ -91,7 +89,7 @@ def learn(task: Task, settings: Settings) -> Found:
         crossfitted=scores,
         strength=strength,
         auc=metrics.auc(scores, task.is_mixed),
-        mixture=fit_mixture(healthy, mixed),
+        mixture=mixture,
         interval=share_interval(healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed)),
     )
 
@@ -109,22 +107,38 @@ def _folds(task: Task, wanted: int) -> list[tuple[NDArray[np.int64], NDArray[np.
     return list(folds.split(task.features, task.is_mixed, task.groups))
 
 
-def _best(
-    task: Task,
-    strengths: tuple[float, ...],
-    splits: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
-    share: float | None,
-) -> tuple[float, Floats]:
-    """The strength with the highest cross-fitted AUC (of equals the lowest), and its cross-fitted scores."""
-    found: dict[float, Floats] = {strength: np.empty(len(task.features)) for strength in sorted(strengths)}
+def crossfitted(task: Task, settings: Settings, share: float | None = None) -> dict[float, Floats]:
+    """By strength, (N,) linear scores, each by a model that never saw the image nor another of its patient.
+
+    Args:
+        share: of the diseased; the non-negative risk is taken for it where given.
+
+    Raises:
+        InputError: too few patients to keep apart.
+    """
+    splits = _folds(task, settings.folds)
+    found: dict[float, Floats] = {strength: np.empty(len(task.features)) for strength in sorted(settings.strengths)}
     with progress("choosing the regularisation", len(found) * len(splits)) as advance:
         for learn, judge in splits:
             for strength, scores in found.items():
                 weight, bias = _fit(task, learn, strength, share)
                 scores[judge] = task.features[judge] @ weight + bias
                 advance()
-    best = max(found, key=lambda strength: (round(metrics.auc(found[strength], task.is_mixed), 6), -strength))
-    return best, found[best]
+    return found
+
+
+def _best(task: Task, settings: Settings, share: float | None) -> tuple[float, Floats, Mixture]:
+    """The strength whose cross-fitted scores tell best what the pile is made of, those scores, and what they tell.
+
+    Of equals the lowest strength. An AUC of pile against healthy is less steady: nothing can tell the pile's healthy
+    images from the others, and it counts them all.
+    """
+    found = crossfitted(task, settings, share)
+    mixtures = {
+        strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed]) for strength, scores in found.items()
+    }
+    best = min(mixtures, key=lambda strength: (round(mixtures[strength].misfit, 6), strength))
+    return best, found[best], mixtures[best]
 
 
 def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:

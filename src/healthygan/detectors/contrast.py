@@ -27,7 +27,7 @@ from healthygan.positive_unlabelled import Found, Task, learn
 from healthygan.run import Run
 from healthygan.training import Training
 
-STRENGTHS = (0.003, 0.03, 0.3, 3.0, 30.0)
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
 MAP_IMAGES = 128
 """Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
