@@ -144,6 +144,22 @@ def test_delong_agrees_with_its_definition_by_pairs(first: np.ndarray, second: n
     assert found.p_value == pytest.approx(math.erfc(abs(one[0] - other[0]) / error / math.sqrt(2)), rel=1e-9)
 
 
+# Computed once by an independent implementation, github.com/yandexdataschool/roc_comparison at 62da5b8: AUC and its
+# variance of the first, p-value against the K-G score, whose AUC is 0.7258064516.
+@pytest.mark.parametrize(
+    ("column", "area", "variance", "p_value"),
+    [(0, 0.7365591398, 0.0085922418, 0.9102063472), (1, 0.6478494624, 0.0100094774, 0.4561397075)],
+    ids=["albumin", "total protein"],
+)
+def test_delong_agrees_with_another_implementation(column: int, area: float, variance: float, p_value: float) -> None:
+    labels = OVARIAN[:, 3] == 1
+    found = delong(OVARIAN[:, column], 10 - OVARIAN[:, 2], labels)
+    assert (found.first, found.second, found.p_value) == pytest.approx((area, 0.7258064516, p_value), abs=1e-9)
+    # Against a test that tells nothing and never varies, the difference varies as the first AUC does.
+    alone = delong(OVARIAN[:, column], np.zeros(len(labels)), labels)
+    assert alone.standard_error**2 == pytest.approx(variance, abs=1e-9)
+
+
 def test_delong_is_wrong_as_often_as_its_level_says_when_both_are_equally_good() -> None:
     random = np.random.default_rng(1)
     labels = np.arange(80) < 40
