@@ -284,6 +284,13 @@ def test_a_candidate_whose_scores_are_not_finite_is_named(run: Run) -> None:
         workflow.select(run, device="cpu")
 
 
+def test_a_candidate_of_another_detector_is_named(run: Run) -> None:
+    path = run.candidates()[4]
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match=r"iteration_00000004\.pt: does not fit"):
+        workflow.select(run, device="cpu")
+
+
 def test_a_run_keeps_the_scores_of_held_out_images(run: Run) -> None:
     with run.held_out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -294,8 +294,9 @@ def _downloaded(name: str) -> dict[str, Tensor]:
 
 def _ways_out() -> str:
     return (
-        "allow the download where there is a network (detector.download=true), "
-        "or give a file of weights (detector.weights=FILE, .safetensors or .pth)"
+        "give a file of weights, .safetensors or .pth (detector.weights=FILE; for FID --extractor-weights FILE or "
+        "selection.extractor_weights=FILE), or let a detector download them where there is a network "
+        "(detector.download=true)"
     )
 
 

@@ -11,14 +11,14 @@ from healthygan.arrays import evenly_spaced
 from healthygan.config import Config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector
+from healthygan.detectors.base import Detector, load_file
 from healthygan.errors import InputError
 from healthygan.files import write_json
 from healthygan.holdout import Parts
 from healthygan.mixture import healthy_share
 from healthygan.prediction import predict, scores
 from healthygan.reference import Reference, load_reference, save_looks, save_scores
-from healthygan.run import Decision, Run, load_tensors, save_tensors
+from healthygan.run import Decision, Run, save_tensors
 from healthygan.selection import Criterion, Curve, Extractor, Selection, auc_of, aucp_of, fid_of, measured
 from healthygan.units import Units, patient_of
 
@@ -158,7 +158,7 @@ def decide(
     candidates = candidates_of(run)
     only = (max(candidates), "the only candidate")
     iteration, rule = pick(config.selection.rule, curves, max(candidates)) if len(candidates) > 1 else only
-    detector.load_weights(load_tensors(candidates[iteration]))
+    load_file(detector, candidates[iteration])
     selection = Selection(chosen=iteration, rule=rule, last=max(candidates), curves=tuple(curves))
     settle(run, detector, config, parts, stores, selection)
     return selection

@@ -18,14 +18,13 @@ from torch import Tensor
 from healthygan.arrays import in_batches
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, Prediction
+from healthygan.detectors.base import Detector, Prediction, load_file
 from healthygan.errors import InputError
 from healthygan.frechet import frechet_distance, images_needed
 from healthygan.metrics import auc
 from healthygan.mixture import aucp
 from healthygan.prediction import BATCH, predictions
 from healthygan.progress import progress
-from healthygan.run import load_tensors
 from healthygan.units import Units
 
 ORACLE = "oracle"
@@ -209,7 +208,7 @@ def measured(candidates: Mapping[int, Path], detector: Detector, criteria: Seque
     total = len(candidates) * sum(criterion.images for criterion in criteria)
     with progress("choosing a checkpoint", total) as advance:
         for iteration, path in candidates.items():
-            detector.load_weights(load_tensors(path))
+            load_file(detector, path)
             for criterion, found in zip(criteria, values, strict=True):
                 try:
                     found[iteration] = criterion.measure(lambda store: predictions(detector, store, advance))

@@ -20,7 +20,7 @@ from healthygan.decision import (
     test_criterion,
 )
 from healthygan.detectors import registry
-from healthygan.detectors.base import Detector
+from healthygan.detectors.base import Detector, load_file
 from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.files import write_json
@@ -143,10 +143,7 @@ def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
     decision = run.load_decision()
     config = load_config(run.config)
     detector = build(config)
-    try:
-        detector.load_weights(load_tensors(run.model))
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(f"{run.model}: does not fit {run.config}; copy the run folder again") from error
+    load_file(detector, run.model)
     return detector.to(best_device(device)), config, decision
 
 
@@ -179,7 +176,7 @@ def select(
     check(config, stores)
     if not run.data.exists() or not _is_data(run, stores.trained_on):
         raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
-    if extractor is None and config.detector.translates:
+    if extractor is None and config.detector.translates and stores.choice_healthy and stores.choice_mixed:
         extractor = _extractor(config)
     detector = build(config).to(best_device(device))
     wanted = criteria(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)

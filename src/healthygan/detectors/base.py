@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from healthygan.data.store import ImageStore
+from healthygan.errors import InputError
+from healthygan.run import load_tensors
 from healthygan.training import Training, TrainingConfig
 
 SEVERAL_DEVICES = frozenset({"devices", "nodes"})
@@ -123,6 +126,21 @@ class Detector(ABC):
     @abstractmethod
     def to(self, device: torch.device) -> Self:
         """Move to ``device``."""
+
+
+def load_file(detector: Detector, path: Path) -> None:
+    """Give a detector the weights in a run's file.
+
+    Raises:
+        InputError: the file is damaged, or holds the weights of another detector.
+    """
+    try:
+        detector.load_weights(load_tensors(path))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}: does not fit the run's config.yaml; copy the run folder again, or train anew if an older "
+            "version of healthygan made it"
+        ) from error
 
 
 class NetworkDetector(Detector):

@@ -16,10 +16,9 @@ from torch.nn.functional import conv2d, interpolate, pad
 from healthygan.backbones import EMBEDDED, Backbone, load_backbone
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, DetectorConfig
+from healthygan.detectors.base import Detector, DetectorConfig, load_file
 from healthygan.errors import InputError
 from healthygan.progress import progress
-from healthygan.run import load_tensors
 from healthygan.training import Training, TrainingConfig
 
 BATCH = 32
@@ -66,7 +65,7 @@ class PretrainedDetector(Detector):
         kept = training.folder.candidates()
         training.fabric.barrier()  # nobody has written it before everybody has looked
         if ITERATION in kept:
-            self.load_weights(load_tensors(kept[ITERATION]))
+            load_file(self, kept[ITERATION])
             return
         settings = self._settings
         self.backbone = load_backbone(settings.backbone, settings.weights, size=self.size, download=settings.download)
