@@ -9,6 +9,7 @@ from healthygan import positive_unlabelled as module
 from healthygan.detectors.contrast import ContrastConfig
 from healthygan.errors import InputError
 from healthygan.metrics import auc
+from healthygan.novelty import fit_distance
 from healthygan.pile_share import fit_mixture
 from healthygan.positive_unlabelled import Task, crossfitted, fit_nnpu, learn
 
@@ -21,7 +22,8 @@ def task(share=0.5, *, count=150, width=6, seed=0, images_each=1):
     diseased = is_mixed & (np.arange(2 * count) < count + share * count)
     features[diseased, 0] += 3
     groups = np.array([f"p{number // images_each}" for number in range(2 * count)])
-    return Task(features * 5 + 2, is_mixed, groups, np.full(width, width**-0.5, np.float32), seed), diseased
+    scale = np.full(width, width**-0.5, np.float32)
+    return Task(features * 5 + 2, is_mixed, groups, scale, np.arange(width) < width // 2, seed), diseased
 
 
 @pytest.mark.parametrize("risk", ["logistic", "nnpu"])
@@ -32,9 +34,16 @@ def test_mixed_against_healthy_ranks_disease_without_a_label(risk):
     fresh, sick = task(0.5, seed=1)
     assert auc(fresh.features @ weight + bias, sick) > 0.95  # at best 0.98: a shift of three standard deviations
     mixed = problem.is_mixed
-    assert auc(found.crossfitted[mixed], diseased[mixed]) > 0.9
-    assert found.mixture.share == pytest.approx(0.5, abs=0.15)
-    assert found.interval.low <= 0.5 <= found.interval.high
+    assert auc(found.mixture.log_odds(found.crossfitted[mixed]), diseased[mixed]) > 0.9
+    assert found.interval.low <= found.mixture.share <= found.interval.high
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_share_is_found_on_average(share, monkeypatch):
+    monkeypatch.setattr(module, "share_interval", lambda *_, **__: None)
+    settings = ContrastConfig(strengths=(1.0,))
+    found = [learn(task(share, count=300, seed=seed)[0], settings).mixture.share for seed in range(6)]
+    assert np.mean(found) == pytest.approx(share, abs=0.12)
 
 
 def test_no_image_is_scored_by_a_model_that_saw_its_patient(monkeypatch):
@@ -49,7 +58,10 @@ def test_no_image_is_scored_by_a_model_that_saw_its_patient(monkeypatch):
         left = np.setdiff1d(np.arange(len(problem.features)), learned)
         assert not set(problem.groups[learned]) & set(problem.groups[left])
         weight, bias = fit(problem, learned, 1.0, None)
-        np.testing.assert_allclose(found.crossfitted[left], problem.features[left] @ weight + bias)
+        np.testing.assert_allclose(found.crossfitted[left, 1], problem.features[left] @ weight + bias)
+        healthy = problem.features[learned[~problem.is_mixed[learned]]][:, problem.measured]
+        distance = fit_distance(healthy, problem.scale[problem.measured])
+        np.testing.assert_allclose(found.crossfitted[left, 0], distance.of(problem.features[left][:, problem.measured]))
         judged[left] += 1
     assert (judged == 1).all()
 
@@ -75,10 +87,25 @@ def test_the_regularisation_is_the_one_whose_scores_tell_the_pile_best():
     settings = ContrastConfig(strengths=(1e-6, 0.1, 1e4))
     found = learn(problem, settings)
     scores = crossfitted(problem, settings)
-    misfits = {c: fit_mixture(s[~problem.is_mixed], s[problem.is_mixed]).misfit for c, s in scores.items()}
+    misfits = {
+        c: fit_mixture(s[~problem.is_mixed], s[problem.is_mixed], module.PRIORS).misfit for c, s in scores.items()
+    }
     assert found.strength == min(misfits, key=misfits.get) and len(set(misfits.values())) == 3
     assert np.array_equal(found.crossfitted, scores[found.strength])
     assert found.mixture.misfit == misfits[found.strength]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03])
+def test_a_pile_with_few_diseased_is_ranked_by_the_distance_from_healthy_images(share):
+    """The contrast alone learns what happens to differ, and would rank worse than chance or little better."""
+    problem, _ = task(share, count=200, width=20, seed=4)
+    found = learn(problem, ContrastConfig())
+    fresh, sick = task(0.5, count=200, width=20, seed=5)
+    weight, bias = found.head
+    scores = np.stack([found.distance.of(fresh.features[:, fresh.measured]), fresh.features @ weight + bias], axis=1)
+    alone = auc(scores[:, 0], sick)
+    assert auc(found.mixture.log_odds(scores), sick) > alone - 0.02 > auc(scores[:, 1], sick)
+    assert found.mixture.share < 0.15
 
 
 def nnpu_risk(parameters, healthy, mixed, share, decay):

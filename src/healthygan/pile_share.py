@@ -2,30 +2,45 @@
 
 The pile is a mixture, p_mixed = (1 - share) p_healthy + share p_diseased, and the diseased are taken to be an
 exponential tilt of the healthy: p_diseased(s) ~ p_healthy(s) exp(slope s) (Qin, Biometrika 1999). Nothing is assumed of
-p_healthy itself. Then a pile's image is diseased with probability sigmoid(intercept + slope s), and all three numbers
+p_healthy itself. Then a pile's image is diseased with probability sigmoid(intercept + slope s), and all these numbers
 are the maximum of the likelihood of "healthy set or pile", in which the share shows as the level that the density
-ratio falls to among the healthiest. Where diseased and healthy score alike nothing can tell them apart; a weak
-prior, that a score worth using moves the diseased by about two standard deviations, then keeps the share small.
+ratio falls to among the healthiest. With several scores each has a slope of its own. Where diseased and healthy score
+alike nothing can tell them apart; priors on the slopes then keep the share small and say which score to trust.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from healthygan.arrays import Floats, finite_row
+from healthygan.arrays import Floats
 from healthygan.intervals import Interval
 
-TYPICAL_SHIFT, SHIFT_SPREAD = 2.0, 0.7
-"""The prior on the slope, log-normal: standard deviations of healthy scores, and the spread of its logarithm."""
-BOUNDS = ((-7.0, 7.0), (-30.0, 30.0), (-4.0, 3.0))
-"""Of the share's logit, the intercept and the slope's logarithm."""
+SHARE_BOUNDS, INTERCEPT_BOUNDS, SLOPE_BOUNDS = (-7.0, 7.0), (-30.0, 30.0), (0.0, 20.0)
+"""Of the share's logit, of the intercept, and of slopes in healthy standard deviations."""
 STARTS = (-2.0, 0.0, 2.0)
 """The share's logit that the search begins with: the likelihood may have several peaks."""
 RESAMPLES = 200
+
+
+class Prior(NamedTuple):
+    """What is known of a slope beforehand: Cauchy, cut at 0, in healthy standard deviations of its score.
+
+    Its tails are heavy, so that a score that tells much is believed as soon as the pile bears it out.
+    """
+
+    mean: float
+    spread: float
+
+
+USEFUL = Prior(1.5, 1.0)
+"""Of a score that disease is known to raise."""
+DOUBTFUL = Prior(0.0, 0.5)
+"""Of a score that may tell nothing: it counts as far as the pile bears it out."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +50,39 @@ class Mixture:
     share: float
     """Diseased images among the pile's, 0 to 1."""
     intercept: float
-    slope: float
-    """Above 0."""
+    slopes: Floats
+    """(K,), one a score; none below 0."""
     misfit: float
     """Negative logarithm of likelihood and prior, an image; the lower, the better scores tell the pile's two kinds."""
 
-    def probability(self, scores: Floats) -> Floats:
-        """(N,): how probably an image of the pile with this score is diseased; rises with the score."""
-        probability: Floats = expit(self.intercept + self.slope * np.asarray(scores, dtype=np.float64))
-        return probability
+    def log_odds(self, scores: Floats) -> Floats:
+        """(N,): of disease, for images of the pile with these scores, (N, K); they rise with each."""
+        odds: Floats = self.intercept + np.asarray(scores, dtype=np.float64) @ self.slopes
+        return odds
 
 
-def fit_mixture(healthy: Floats, mixed: Floats) -> Mixture:
+def fit_mixture(healthy: Floats, mixed: Floats, priors: Sequence[Prior] = (USEFUL,)) -> Mixture:
     """The mixture most probable given scores of known healthy images and of the pile, higher = more anomalous.
 
     Both must come from models that saw neither: scores of images that were trained on are further apart.
 
+    Args:
+        healthy, mixed: (N, K) and (M, K).
+        priors: one a score.
+
     Raises:
-        ValueError: fewer than two scores of a kind, one that is not finite, or healthy ones that are all equal.
+        ValueError: fewer than two images of a kind, a score that is not finite, healthy ones that are all equal, or
+            another number of scores than of priors.
     """
-    healthy, mixed = _checked(healthy), _checked(mixed)
-    if np.ptp(healthy) == 0:
+    healthy, mixed = _checked(healthy, len(priors)), _checked(mixed, len(priors))
+    if (np.ptp(healthy, axis=0) == 0).any():
         raise ValueError("the healthy scores are all equal: they tell nothing of the pile")
-    fits = [_search(healthy, mixed, np.array([start, -2.0, np.log(TYPICAL_SHIFT)])) for start in STARTS]
-    parameters, misfit = min(fits, key=lambda fit: fit[1])
+    starts = [
+        np.array([share, -2.0, *(max(prior.mean, least) for prior in priors)])
+        for share in STARTS
+        for least in (0.0, 1.0)
+    ]
+    parameters, misfit = min((_search(healthy, mixed, start, priors) for start in starts), key=lambda fit: fit[1])
     return _mixture(parameters, misfit / (len(healthy) + len(mixed)), healthy)
 
 
@@ -68,70 +92,73 @@ def share_interval(
     *,
     groups: tuple[Sequence[str], Sequence[str]],
     generator: np.random.Generator,
+    priors: Sequence[Prior] = (USEFUL,),
     resamples: int = RESAMPLES,
     level: float = 0.95,
 ) -> Interval:
     """Percentile bootstrap interval of the share, drawing patients with all their images.
 
     Args:
-        groups: patients of the healthy and of the mixed scores.
+        healthy, mixed, priors: as of ``fit_mixture``.
+        groups: patients of the healthy and of the mixed images.
 
     Raises:
         ValueError: as ``fit_mixture``.
     """
-    scores = (_checked(healthy), _checked(mixed))
-    start = _parameters(fit_mixture(*scores), scores[0])
+    scores = (_checked(healthy, len(priors)), _checked(mixed, len(priors)))
+    start = _parameters(fit_mixture(*scores, priors), scores[0])
     members = [_members(names) for names in groups]
     shares = []
     for _ in range(resamples):
         drawn = [values[_draw(owned, generator)] for values, owned in zip(scores, members, strict=True)]
-        if np.ptp(drawn[0]) > 0:
-            shares.append(expit(_search(drawn[0], drawn[1], start)[0][0]))
+        if (np.ptp(drawn[0], axis=0) > 0).all():
+            shares.append(expit(_search(drawn[0], drawn[1], start, priors)[0][0]))
     low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high), level)
 
 
-def _search(healthy: Floats, mixed: Floats, start: Floats) -> tuple[Floats, float]:
+def _search(healthy: Floats, mixed: Floats, start: Floats, priors: Sequence[Prior]) -> tuple[Floats, float]:
     """The best parameters near ``start``, for scores in healthy standard deviations; and their negative log."""
-    centre, spread = healthy.mean(), healthy.std()
-    z = (np.concatenate([healthy, mixed]) - centre) / spread
+    z = (np.concatenate([healthy, mixed]) - healthy.mean(axis=0)) / healthy.std(axis=0)
     is_mixed = np.concatenate([np.zeros(len(healthy)), np.ones(len(mixed))])
     prior_odds = np.log(len(mixed) / len(healthy))
+    means, spreads = np.array(priors).T
 
     def cost(parameters: Floats) -> tuple[float, Floats]:
-        share, intercept, log_slope = parameters
-        slope = np.exp(log_slope)
-        tilt = intercept + slope * z
+        share, intercept, slopes = parameters[0], parameters[1], parameters[2:]
+        tilt = intercept + z @ slopes
         # Density ratio pile : healthy = (1 - share) (1 + exp(tilt)).
         odds = prior_odds - np.logaddexp(0, share) + np.logaddexp(0, tilt)
-        shift = (log_slope - np.log(TYPICAL_SHIFT)) / SHIFT_SPREAD
-        value = (np.logaddexp(0, odds) - is_mixed * odds).sum() + shift**2 / 2
+        away = (slopes - means) / spreads
+        value = (np.logaddexp(0, odds) - is_mixed * odds).sum() + np.log1p(away**2).sum()
         by_odds = expit(odds) - is_mixed
         by_tilt = by_odds * expit(tilt)
-        slopes = (-by_odds.sum() * expit(share), by_tilt.sum(), (by_tilt * z).sum() * slope + shift / SHIFT_SPREAD)
-        return float(value), np.array(slopes)
+        by_slopes = by_tilt @ z + 2 * away / (1 + away**2) / spreads
+        return float(value), np.array([-by_odds.sum() * expit(share), by_tilt.sum(), *by_slopes])
 
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=BOUNDS)
+    bounds = (SHARE_BOUNDS, INTERCEPT_BOUNDS, *[SLOPE_BOUNDS] * len(priors))
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return found.x, float(found.fun)
 
 
 def _mixture(parameters: Floats, misfit: float, healthy: Floats) -> Mixture:
-    share, intercept, log_slope = parameters
-    slope = np.exp(log_slope) / healthy.std()
-    return Mixture(float(expit(share)), float(intercept - slope * healthy.mean()), float(slope), misfit)
+    share, intercept, slopes = parameters[0], parameters[1], parameters[2:] / healthy.std(axis=0)
+    return Mixture(float(expit(share)), float(intercept - healthy.mean(axis=0) @ slopes), slopes, misfit)
 
 
 def _parameters(mixture: Mixture, healthy: Floats) -> Floats:
     """What ``_mixture`` was made from."""
     share = np.log(mixture.share) - np.log1p(-mixture.share)
-    intercept = mixture.intercept + mixture.slope * healthy.mean()
-    return np.array([share, intercept, np.log(mixture.slope * healthy.std())])
+    intercept = mixture.intercept + healthy.mean(axis=0) @ mixture.slopes
+    return np.array([share, intercept, *(mixture.slopes * healthy.std(axis=0))])
 
 
-def _checked(scores: Floats) -> NDArray[np.float64]:
-    values = finite_row(scores)
-    if len(values) < 2:
-        raise ValueError("a mixture needs two scores or more of either kind")
+def _checked(scores: Floats, kinds: int) -> NDArray[np.float64]:
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 2 or values.shape[1] != kinds or len(values) < 2:
+        raise ValueError(f"scores of shape {values.shape}; a mixture needs (N, {kinds}), two images or more of a kind")
+    if not np.isfinite(values).all():
+        raise ValueError("a score is not finite")
     return values
 
 

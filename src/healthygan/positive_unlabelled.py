@@ -1,4 +1,8 @@
-"""Telling a pile from known healthy images by a linear model, and what the pile is made of.
+"""Telling a pile from known healthy images, and what the pile is made of.
+
+Two scores do it: a linear model that tells the pile from the healthy set (the contrast), and the distance from healthy
+images. The contrast is the better one where the pile holds many diseased images and tells nothing, or worse, where it
+holds few; the mixture of both, fitted to the pile, weighs them.
 
 Positive-unlabelled learning (Elkan and Noto, KDD 2008): no label of the pile is needed for anything, the regularisation
 and the diseased share included.
@@ -18,11 +22,12 @@ from healthygan import metrics
 from healthygan.arrays import Floats
 from healthygan.errors import InputError
 from healthygan.intervals import Interval
-from healthygan.pile_share import Mixture, fit_mixture, share_interval
+from healthygan.novelty import Distance, fit_distance, standardiser
+from healthygan.pile_share import DOUBTFUL, USEFUL, Mixture, fit_mixture, share_interval
 from healthygan.progress import progress
 
-SMALLEST_VARIATION = 1e-6
-"""Standard deviation, as a share of the mean, up to which a feature counts as constant."""
+PRIORS = (USEFUL, DOUBTFUL)
+"""Of the distance, and of the contrast."""
 
 
 class Settings(Protocol):
@@ -53,6 +58,8 @@ class Task:
     """(N,): patients."""
     scale: NDArray[np.float32]
     """(D,): factor of each standardised feature."""
+    measured: NDArray[np.bool_]
+    """(D,): features that the distance from healthy images is measured by."""
     seed: int
 
 
@@ -61,19 +68,22 @@ class Found:
     """What telling them apart came to."""
 
     head: tuple[Floats, float]
-    """Weights (D,) and bias on the features as they are."""
+    """The contrast: weights (D,) and bias on the features as they are."""
+    distance: Distance
+    """From healthy images, on the features that are ``measured``."""
     crossfitted: Floats
-    """(N,): linear scores, each by a model that never saw the image nor another of its patient."""
+    """(N, 2): distances and contrasts, each by a model that never saw the image nor another of its patient."""
     strength: float
     auc: float
-    """Of pile against healthy, cross-fitted."""
+    """Of pile against healthy by the mixture's log odds, cross-fitted."""
     mixture: Mixture
+    """Of distance and contrast."""
     interval: Interval
     """Of the diseased share."""
 
 
 def learn(task: Task, settings: Settings) -> Found:
-    """Choose the regularisation, fit the head, cross-fit the scores and estimate the share.
+    """Choose the regularisation, fit both scores, cross-fit them and weigh them by what the pile is made of.
 
     Raises:
         InputError: too few patients to keep apart.
@@ -86,11 +96,14 @@ def learn(task: Task, settings: Settings) -> Found:
     groups = (task.groups[~task.is_mixed].tolist(), task.groups[task.is_mixed].tolist())
     return Found(
         head=_fit(task, np.arange(len(task.features)), strength, share),
+        distance=_fit_distance(task, np.arange(len(task.features))),
         crossfitted=scores,
         strength=strength,
-        auc=metrics.auc(scores, task.is_mixed),
+        auc=metrics.auc(mixture.log_odds(scores), task.is_mixed),
         mixture=mixture,
-        interval=share_interval(healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed)),
+        interval=share_interval(
+            healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=PRIORS
+        ),
     )
 
 
@@ -108,7 +121,7 @@ def _folds(task: Task, wanted: int) -> list[tuple[NDArray[np.int64], NDArray[np.
 
 
 def crossfitted(task: Task, settings: Settings, share: float | None = None) -> dict[float, Floats]:
-    """By strength, (N,) linear scores, each by a model that never saw the image nor another of its patient.
+    """By strength, (N, 2) distances and contrasts, by models that never saw the image nor another of its patient.
 
     Args:
         share: of the diseased; the non-negative risk is taken for it where given.
@@ -117,12 +130,15 @@ def crossfitted(task: Task, settings: Settings, share: float | None = None) -> d
         InputError: too few patients to keep apart.
     """
     splits = _folds(task, settings.folds)
-    found: dict[float, Floats] = {strength: np.empty(len(task.features)) for strength in sorted(settings.strengths)}
+    found: dict[float, Floats] = {
+        strength: np.empty((len(task.features), 2)) for strength in sorted(settings.strengths)
+    }
     with progress("choosing the regularisation", len(found) * len(splits)) as advance:
         for learn, judge in splits:
+            distances = _fit_distance(task, learn).of(task.features[judge][:, task.measured])
             for strength, scores in found.items():
                 weight, bias = _fit(task, learn, strength, share)
-                scores[judge] = task.features[judge] @ weight + bias
+                scores[judge] = np.stack([distances, task.features[judge] @ weight + bias], axis=1)
                 advance()
     return found
 
@@ -135,19 +151,23 @@ def _best(task: Task, settings: Settings, share: float | None) -> tuple[float, F
     """
     found = crossfitted(task, settings, share)
     mixtures = {
-        strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed]) for strength, scores in found.items()
+        strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed], PRIORS)
+        for strength, scores in found.items()
     }
     best = min(mixtures, key=lambda strength: (round(mixtures[strength].misfit, 6), strength))
     return best, found[best], mixtures[best]
 
 
+def _fit_distance(task: Task, chosen: NDArray[np.int64]) -> Distance:
+    """From the healthy ones of the ``chosen`` images."""
+    healthy = chosen[~task.is_mixed[chosen]]
+    return fit_distance(task.features[healthy][:, task.measured], task.scale[task.measured])
+
+
 def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:
     """Weights and bias on the features as they are, from the ``chosen`` images alone."""
     features, is_mixed = task.features[chosen], task.is_mixed[chosen]
-    # In double precision: in single a constant feature would seem to vary.
-    mean, deviation = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    varies = deviation > SMALLEST_VARIATION * np.maximum(np.abs(mean), 1e-6)
-    factor = np.where(varies, task.scale / np.where(varies, deviation, 1), 0)
+    mean, factor = standardiser(features, task.scale)
     standard = ((features - mean) * factor).astype(np.float32)
     if share is None:
         model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)

@@ -3,15 +3,19 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from healthygan import evaluate, workflow
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.data.preprocessing import to_tensor
+from healthygan.data.store import ImageStore
 from healthygan.detectors import pretrained
-from healthygan.detectors.contrast import Contrast, ContrastConfig
+from healthygan.detectors.contrast import Contrast, ContrastConfig, _means
 from healthygan.errors import InputError
+from healthygan.holdout import divide
 from healthygan.run import Run
 
 SETTINGS = ("preprocessing.size=32", "training.device=cpu")
@@ -30,8 +34,9 @@ def test_training_leaves_one_candidate_the_pile_s_own_ranking_a_picture_and_note
         rows = list(csv.DictReader(file))
     mixed = {str(path) for path in Cohort.from_manifest(manifest).paths(Split.MIXED)}
     assert {row["path"] for row in rows} == mixed
-    values = [float(row["score"]) for row in rows]
-    assert values == sorted(values, reverse=True) and 0 <= values[-1] <= values[0] <= 1
+    scores, chances = (np.array([float(row[name]) for row in rows]) for name in ("score", "probability"))
+    assert (np.diff(scores) <= 0).all()
+    np.testing.assert_allclose(chances, 1 / (1 + np.exp(-scores)), atol=1e-5)
     assert all(row["patient_id"].startswith("mixed-") for row in rows)
     assert trained.share_picture.read_bytes().startswith(b"\x89PNG")
     assert "diseased share" in trained.load_notes()[0]
@@ -46,24 +51,54 @@ def test_a_trained_detector_is_evaluated_like_any_other(trained, tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text())
 
 
-def test_the_score_is_the_calibrated_head_and_the_map_adds_up_to_it(trained):
-    detector, _, _ = workflow.load(trained, "cpu")
-    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    maps = detector._maps(x)
-    linear = detector._linear(maps)
-    torch.testing.assert_close(detector._evidence(maps).mean(dim=(1, 2, 3)), linear, rtol=1e-4, atol=1e-4)
-    intercept, slope = detector.learned["calibration"]
+@pytest.fixture
+def detector(trained):
+    return workflow.load(trained, "cpu")[0]
+
+
+@pytest.fixture
+def x():
+    return torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_the_score_adds_contrast_and_distance(detector, x):
+    features = _means(detector._maps(x)).double()
+    learned = {name: part.double() for name, part in detector.learned.items()}
+    deepest = detector.backbone.channels[-1]
+    away = (features[:, :-deepest] - learned["centre"]) @ learned["whitener"]
+    odds = features @ learned["weight"] + (away**2).sum(dim=1).sqrt() + learned["bias"]
+    torch.testing.assert_close(detector.evidence(x).double(), odds, rtol=1e-4, atol=1e-4)
     found = detector.predict(x)
-    expected = torch.sigmoid(intercept + slope * (linear + detector.learned["bias"]))
-    torch.testing.assert_close(found.score, expected)
-    assert slope > 0
+    torch.testing.assert_close(found.score.double(), odds, rtol=1e-4, atol=1e-4)
     assert found.difference.shape == (3, 1, 32, 32)
     assert 0 <= found.difference.min() <= found.difference.max() <= 1
 
 
-def test_an_image_and_its_mirror_image_get_the_same_score_and_mirrored_maps(trained):
-    detector, _, _ = workflow.load(trained, "cpu")
-    x = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+@pytest.mark.parametrize("part", ["distance", "contrast"])
+def test_the_map_adds_up_to_the_log_odds(detector, x, part):
+    maps = detector._maps(x)
+    if part == "distance":
+        random = torch.Generator().manual_seed(1)
+        detector.learned["weight"] = torch.zeros_like(detector.learned["weight"])
+        detector.learned["whitener"] = torch.rand(detector.learned["whitener"].shape, generator=random)
+    else:
+        detector.learned["whitener"] = torch.zeros_like(detector.learned["whitener"])
+    whole = detector.evidence(x) - detector.learned["bias"]
+    torch.testing.assert_close(detector._evidence(maps).mean(dim=(1, 2, 3)), whole, rtol=1e-4, atol=1e-3)
+
+
+def test_typical_evidence_is_that_of_healthy_images_that_were_not_learned_from(trained, manifest, detector):
+    store = ImageStore.build(
+        [image.path for image in divide(Cohort.from_manifest(manifest), load_config(trained.config)).healthy],
+        load_config(trained.config).preprocessing,
+    )
+    mean, deviation = detector.typical
+    learned_from = detector.evidence(to_tensor(store.read(np.arange(len(store)))))
+    assert deviation > 0
+    assert mean > learned_from.mean()  # what was learned from lies nearer, and looks less like the pile
+
+
+def test_an_image_and_its_mirror_image_get_the_same_score(detector, x):
     one, other = detector.predict(x), detector.predict(x.flip(3))
     torch.testing.assert_close(one.score, other.score, rtol=1e-4, atol=1e-5)
 
@@ -143,4 +178,4 @@ def test_wrong_settings_are_refused(override, message):
 
 def test_before_anything_is_learned_nothing_is_evidence():
     found = Contrast(ContrastConfig(), 1, 32).predict(torch.rand(2, 1, 32, 32))
-    assert found.score.tolist() == [0.5, 0.5] and not found.difference.any()
+    assert found.score.tolist() == [0, 0] and not found.difference.any()

@@ -217,20 +217,17 @@ def trained(with_evidence, cohort, tmp_path_factory):
     return workflow.train(with_evidence, cohort, tmp_path_factory.mktemp("plus") / "run")
 
 
-def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_training_images(trained, with_evidence, cohort):
+def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trained, with_evidence, cohort):
     detector, _, _ = workflow.load(trained, "cpu")
     store = ImageStore.build(
         [image.path for image in divide(cohort, with_evidence).healthy], with_evidence.preprocessing
     )
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    expected = torch.zeros(3, dtype=torch.float64)
-    for weight, score in (
-        (1, lambda y: detector.predict(y).difference.mean(dim=(1, 2, 3))),
-        (2, detector._contrast.evidence),
-    ):
-        usual = score(healthy).double()
-        expected += weight * (score(x).double() - usual.mean()) / usual.std()
+    change = [detector.predict(y).difference.mean(dim=(1, 2, 3)).double() for y in (healthy, x)]
+    expected = (change[1] - change[0].mean()) / change[0].std()
+    mean, deviation = detector._contrast.typical.double()
+    expected += 2 * (detector._contrast.evidence(x).double() - mean) / deviation
     torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)
 
 

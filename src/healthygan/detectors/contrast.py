@@ -1,8 +1,9 @@
-"""Contrast: a linear model tells the pile from the healthy set on pretrained features.
+"""Contrast: what tells the pile from the healthy set, on pretrained features.
 
 Since the pile holds healthy images too, what tells it from the healthy set is disease: positive-unlabelled learning,
-where the ranking by "pile or healthy" is the ranking by "diseased or healthy" (Elkan and Noto, KDD 2008). No label of
-the pile is needed for anything, the regularisation and the diseased share included.
+where the ranking by "pile or healthy" is the ranking by "diseased or healthy" (Elkan and Noto, KDD 2008). Where the
+pile holds few diseased images that tells little, and the distance from healthy images steps in. No label of the pile is
+needed for anything, the regularisation and the diseased share included.
 """
 
 import csv
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -32,7 +34,7 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 MAP_IMAGES = 128
 """Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
 MAP_PERCENTILE = 99.9
-COLUMNS = ("rank", "path", "frame", "score", "patient_id")
+COLUMNS = ("rank", "path", "frame", "score", "probability", "patient_id")
 
 
 class ContrastConfig(PretrainedConfig):
@@ -59,7 +61,7 @@ class ContrastConfig(PretrainedConfig):
 
 
 class Contrast(PretrainedDetector):
-    """A linear head on pooled features; score = probability that an image of the pile is diseased.
+    """Distance and contrast of pooled features; score = log odds that an image of the pile is diseased.
 
     Args:
         config: features and how to fit.
@@ -70,14 +72,18 @@ class Contrast(PretrainedDetector):
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[DetectorConfig]] = ContrastConfig
-    shapes: ClassVar[tuple[str, ...]] = ("weight", "bias", "calibration", "usual", "map_scale")
+    shapes: ClassVar[tuple[str, ...]] = ("weight", "bias", "centre", "whitener", "typical", "usual", "map_scale")
 
     def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
         self.config = config
+        is_measured = self._is_measured()
+        self._measured = torch.from_numpy(np.flatnonzero(is_measured))
+        count = len(self._measured)
         # Before anything is learned nothing is evidence.
-        self.learned = {"weight": torch.zeros(sum(self.backbone.channels[layer] for layer in config.layers))}
-        self.learned |= {"bias": torch.zeros(()), "calibration": torch.zeros(2)}
+        self.learned = {"weight": torch.zeros(len(is_measured)), "bias": torch.zeros(())}
+        self.learned |= {"centre": torch.zeros(count), "whitener": torch.zeros(count, count)}
+        self.learned |= {"typical": torch.tensor([0.0, 1.0])}
         self.learned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
@@ -88,44 +94,50 @@ class Contrast(PretrainedDetector):
             ]
         )
         groups = np.array([*healthy.frame_groups, *mixed.frame_groups])
-        task = Task(features, np.arange(len(features)) >= len(healthy), groups, self._layer_scale(), self.seed)
+        is_mixed = np.arange(len(features)) >= len(healthy)
+        task = Task(features, is_mixed, groups, self._layer_scale(), self._is_measured(), self.seed)
         found = learn(task, self.config)
         if training.fabric.is_global_zero:
             _report(training.folder, found, task, mixed)
-        weight, bias = found.head
-        calibration = torch.tensor([found.mixture.intercept, found.mixture.slope], dtype=torch.float64)
+        (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
+        of_healthy = found.mixture.log_odds(found.crossfitted[~is_mixed])
+        parts = {
+            "weight": by_contrast * weight,
+            "bias": found.mixture.intercept + by_contrast * bias,
+            "centre": found.distance.centre,
+            "whitener": by_distance * found.distance.whitener,
+            "typical": [of_healthy.mean(), of_healthy.std()],
+        }
         self.learned = {
-            "weight": torch.from_numpy(weight).float().to(self.device),
-            "bias": torch.tensor(bias, dtype=torch.float32, device=self.device),
+            name: torch.tensor(part, dtype=torch.float32, device=self.device) for name, part in parts.items()
         }
         usual = self._usual(healthy)
-        return self.learned | {
-            "calibration": calibration.float().to(self.device),
-            "usual": usual,
-            "map_scale": self._map_scale(mixed, usual),
-        }
+        return self.learned | {"usual": usual, "map_scale": self._map_scale(mixed, usual)}
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Score = calibrated probability; map = evidence for the pile, beyond what is usual in healthy images there.
+        """Score = log odds of disease; map = evidence of it, beyond what is usual in healthy images there.
 
-        The evidence of all places and layers adds up to the linear score. It is shown from 0 (no more than usual)
-        to 1 (as much as the strongest in the training pile, or more).
+        The evidence of all places and layers adds up to the score. It is shown from 0 (no more than usual) to 1 (as
+        much as the strongest in the training pile, or more).
         """
         maps = self._maps(x)
-        linear = self._linear(maps) + self.learned["bias"]
-        intercept, slope = self.learned["calibration"]
         unusual = (self._evidence(maps) - self.learned["usual"]) / self.learned["map_scale"]
         difference = interpolate(unusual, x.shape[-2:], mode="bilinear").clamp(0, 1)
-        return Prediction(torch.sigmoid(intercept + slope * linear), difference)
+        return Prediction(self._log_odds(_means(maps)), difference)
 
     @torch.no_grad()
     def evidence(self, x: Tensor) -> Tensor:
-        """(N,): the linear score of x, N x C x H x W in [-1, 1], before it is calibrated; above 0 = like the pile."""
+        """(N,): log odds of disease for x, N x C x H x W in [-1, 1]."""
         if torch.is_autocast_enabled(x.device.type):  # sums over a thousand features do not bear bfloat16
             with torch.autocast(x.device.type, enabled=False):
                 return self.evidence(x)
-        return self._linear(self._maps(x)) + self.learned["bias"]
+        return self._log_odds(_means(self._maps(x)))
+
+    @property
+    def typical(self) -> Tensor:
+        """(2,): mean and standard deviation of ``evidence`` of healthy images that were not learned from."""
+        return self.learned["typical"]
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of a batch, averaged with the mirror image's mirrored maps."""
@@ -138,23 +150,46 @@ class Contrast(PretrainedDetector):
     def _pooled(self, store: ImageStore, title: str, done: int) -> Iterator[Tensor]:
         """Means over places of all layers' maps, n x D a batch, on the CPU; the first ``done`` images left out."""
         for x in batches(store, self.device, f"{title}: features", done=done):
-            yield torch.cat([part.mean(dim=(2, 3)) for part in self._maps(x)], dim=1).cpu()
+            yield _means(self._maps(x)).cpu()
 
     def _layer_scale(self) -> NDArray[np.float32]:
         """(D,): what gives each layer the same variance in all, however many channels it has."""
         counts = [self.backbone.channels[layer] for layer in self.config.layers]
         return np.concatenate([np.full(count, count**-0.5, dtype=np.float32) for count in counts])
 
-    def _linear(self, maps: list[Tensor]) -> Tensor:
-        """(N,): the head on pooled features, without its bias."""
-        return torch.cat([part.mean(dim=(2, 3)) for part in maps], dim=1) @ self.learned["weight"]
+    def _is_measured(self) -> NDArray[np.bool_]:
+        """(D,): features of all layers but the deepest, which tells ImageNet's classes and little of health."""
+        places = [range(len(self.backbone.channels))[layer] for layer in self.config.layers]
+        counts = [self.backbone.channels[place] for place in places]
+        return np.repeat([place < max(places) or len(set(places)) == 1 for place in places], counts)
+
+    def _away(self, features: Tensor) -> Tensor:
+        """Whitened differences from healthy features, as long as the distance's part in the log odds."""
+        away: Tensor = (features[:, self._measured] - self.learned["centre"]) @ self.learned["whitener"]
+        return away
+
+    def _log_odds(self, features: Tensor) -> Tensor:
+        """(N,): of disease, for pooled features, (N, D)."""
+        odds: Tensor = features @ self.learned["weight"] + self._away(features).norm(dim=1) + self.learned["bias"]
+        return odds
 
     def _evidence(self, maps: list[Tensor]) -> Tensor:
-        """The head at each place, N x 1 x h x w in the finest layer's resolution; its mean is ``_linear``."""
+        """What each place adds to the log odds, N x 1 x h x w in the finest layer's resolution; its mean is all but
+        the bias.
+
+        A distance is the length of a vector, so its part is linear along that vector's own direction.
+        """
+        away = self._away(_means(maps))
+        direction = away / away.norm(dim=1, keepdim=True).clamp_min(torch.finfo(away.dtype).tiny)
+        pull = direction @ self.learned["whitener"].T
+        weights = self.learned["weight"].repeat(len(pull), 1)
+        weights[:, self._measured] += pull
         finest = max((part.shape[-2:] for part in maps), key=math.prod)
-        weights = torch.split(self.learned["weight"], [part.shape[1] for part in maps])
-        local = [torch.einsum("nchw,c->nhw", part, w)[:, None] for part, w in zip(maps, weights, strict=True)]
-        return torch.stack([_spread(part, finest) for part in local]).sum(dim=0)
+        split = torch.split(weights, [part.shape[1] for part in maps], dim=1)
+        local = [torch.einsum("nchw,nc->nhw", part, w)[:, None] for part, w in zip(maps, split, strict=True)]
+        total = torch.stack([_spread(part, finest) for part in local]).sum(dim=0)
+        beyond: Tensor = total - (pull @ self.learned["centre"]).view(-1, 1, 1, 1)
+        return beyond
 
     def _usual(self, healthy: ImageStore) -> Tensor:
         """1 x 1 x h x w: mean evidence of healthy images at each place."""
@@ -174,6 +209,11 @@ class Contrast(PretrainedDetector):
         return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)
 
 
+def _means(maps: list[Tensor]) -> Tensor:
+    """(N, D): means over places of all layers' maps."""
+    return torch.cat([part.mean(dim=(2, 3)) for part in maps], dim=1)
+
+
 def _spread(part: Tensor, size: torch.Size) -> Tensor:
     """Bring N x 1 x h x w to ``size`` with each image's mean kept."""
     if part.shape[-2:] == size:
@@ -184,8 +224,9 @@ def _spread(part: Tensor, size: torch.Size) -> Tensor:
 
 def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
     """The pile's own ranking, the picture of the share, and what to print."""
-    probability = found.mixture.probability(found.crossfitted)
-    _write_scores(run, probability[task.is_mixed], mixed)
+    odds = found.mixture.log_odds(found.crossfitted)
+    probability: Floats = expit(odds)
+    _write_scores(run, odds[task.is_mixed], mixed)
     with atomic_path(run.share_picture) as temporary:
         temporary.write_bytes(
             figures.histogram_figure(
@@ -198,12 +239,23 @@ def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
             f"diseased share of the mixed set, estimated without labels: {found.mixture.share:.3f} "
             f"({level:.0%} interval {low:.3f} to {high:.3f})",
             f"mixed against healthy, cross-fitted: AUC {found.auc:.3f} at strength {found.strength:g}",
+            _weighed(found, task),
             f"scores of the mixed set itself, each by a model that never saw the patient: {run.mixed_scores.name}",
         ]
     )
 
 
-def _write_scores(run: Run, probability: Floats, mixed: ImageStore) -> None:
+def _weighed(found: Found, task: Task) -> str:
+    """What the score is made of."""
+    distance, contrast = found.mixture.slopes * found.crossfitted[~task.is_mixed].std(axis=0)
+    remark = "" if contrast > 0 else ": the pile tells nothing beyond it"
+    return (
+        f"log odds for each standard deviation of healthy images: distance from them {distance:.2f}, "
+        f"contrast with the pile {contrast:.2f}{remark}"
+    )
+
+
+def _write_scores(run: Run, odds: Floats, mixed: ImageStore) -> None:
     """The mixed set, highest score first."""
     with (
         atomic_path(run.mixed_scores) as temporary,
@@ -211,7 +263,8 @@ def _write_scores(run: Run, probability: Floats, mixed: ImageStore) -> None:
     ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for rank, number in enumerate(np.argsort(-probability, kind="stable"), start=1):
+        for rank, number in enumerate(np.argsort(-odds, kind="stable"), start=1):
             path, patient = mixed.paths[mixed.owner[number]], mixed.frame_groups[number]
             shown = "" if patient == str(path) else patient
-            writer.writerow((rank, path, mixed.frame[number], f"{probability[number]:.6f}", shown))
+            score = (f"{odds[number]:.6f}", f"{expit(odds[number]):.6f}")
+            writer.writerow((rank, path, mixed.frame[number], *score, shown))

@@ -136,8 +136,8 @@ def shrunk(x: Tensor, resolution: int) -> Tensor:
 class HealthyGANPlus(TranslationDetector):
     """The trained generator, and the contrast detector beside it.
 
-    Score = change + evidence: the mean of the difference map |x - x'| / 2 and the contrast detector's linear score,
-    each in standard deviations of healthy training images from their mean. Without evidence, that mean alone.
+    Score = change + evidence: the mean of the difference map |x - x'| / 2 and the contrast detector's log odds, each in
+    standard deviations of healthy images from their mean. Without evidence, that mean alone.
     """
 
     name: ClassVar[str] = "healthygan+"
@@ -155,7 +155,7 @@ class HealthyGANPlus(TranslationDetector):
         self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
         self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
         """Mean and deviation of healthy images' change, and of their evidence."""
-        self._typical, self._typical_evidence = torch.empty(0), torch.empty(0)
+        self._typical = torch.empty(0)
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
@@ -163,8 +163,6 @@ class HealthyGANPlus(TranslationDetector):
             part = Training(training.settings, training.folder.part(self._contrast.name), training.fabric)
             self._contrast.fit(healthy, mixed, part)
             self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self._contrast.device)
-            parts = torch.split(self._typical, BATCH)
-            self._typical_evidence = torch.cat([self._contrast.evidence(x) for x in parts])
         super().fit(healthy, mixed, training)
 
     def scorer(self) -> nn.Module:
@@ -203,8 +201,9 @@ class HealthyGANPlus(TranslationDetector):
             return generator.state_dict()
         change = TranslationScorer(generator)
         changes = torch.cat([change(x)[0] for x in torch.split(self._typical, BATCH)])
-        deviation, mean = torch.std_mean(torch.stack([changes, self._typical_evidence]).double(), dim=1)
-        return self._named(generator.state_dict(), torch.stack([mean, deviation.clamp_min(1e-12)], dim=1).float())
+        deviation, mean = torch.std_mean(changes.double())
+        usual = torch.stack([mean, deviation.clamp_min(1e-12)]).float()
+        return self._named(generator.state_dict(), torch.stack([usual, self._contrast.typical]))
 
     def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:
         if not self._contrast:
