@@ -18,6 +18,7 @@ from healthygan.selection import Selection
 WITHOUT = {
     "as it is": (),
     "without evidence in pretrained features": ("detector.evidence=0",),
+    "translated at the images' full size": ("detector.resolution=128",),
     "without the identity start (M = 0.5)": ("detector.mask_start=0",),
     "without the critic's warm-up": ("detector.warm_up=0",),
     "healthy images change as freely as mixed ones": ("detector.change_healthy=1",),
