@@ -1,0 +1,159 @@
+"""What `contrast` chooses without labels beside what labels say: its regularisation, and what its score is made of.
+
+    python benchmarks/contrast_parts.py COHORT [COHORT ...] [--size 160] [--seeds 3]
+
+Two tables a cohort, means over seeds. By strength: three criteria that cross-fitted scores of pile and healthy set
+give, of which the detector minimises the misfit, and the AUC of the contrast on the pile's own labels. By share: piles
+drawn with these shares of diseased images, and the AUC of distance, contrast and both together on labelled images
+that nothing learned from: the validation set, or without one the rest of the mixed set and the healthy images held out
+for the threshold. Mixed sets with fewer than 40 healthy images are too small for that. Labels draw the piles and judge; nothing learns from them. The test set is not looked at.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from sklearn.metrics import log_loss, roc_auc_score
+
+from healthygan import load_cohort, load_config
+from healthygan.arrays import Floats
+from healthygan.backbones import load_backbone
+from healthygan.data.cohort import CohortImage, Label
+from healthygan.data.store import ImageStore
+from healthygan.decision import Stores
+from healthygan.detectors.contrast import STRENGTHS, Contrast, ContrastConfig
+from healthygan.holdout import divide
+from healthygan.pile_share import fit_mixture
+from healthygan.positive_unlabelled import PRIORS, Task, crossfitted, learn
+
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+SMALLEST = 40
+"""Healthy images of a mixed set from which piles with small shares can be drawn."""
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images."""
+
+    features: Features
+    patients: NDArray[Any]
+    diseased: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A cohort's images by what they are for."""
+
+    healthy: Part
+    mixed: Part
+    judged: Part
+    """Labelled images outside the mixed set."""
+    has_validation: bool
+    scale: Features
+    measured: NDArray[np.bool_]
+
+
+def main() -> None:
+    """Print two tables a cohort."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cohorts", type=Path, nargs="+")
+    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    for location in options.cohorts:
+        problem = read(location, options.size)
+        print(f"\n{location.parent.name}\n\n| strength | AUC, pile : healthy | log loss | misfit | AUC by labels |")
+        print("|---:|---:|---:|---:|---:|")
+        for strength in STRENGTHS:
+            row([by_strength(problem, seed, strength) for seed in range(options.seeds)], f"{strength:g}")
+        if (~problem.mixed.diseased).sum() < SMALLEST:
+            continue
+        print("\n| share | images | distance | contrast | both | share estimated |\n|---:|---:|---:|---:|---:|---:|")
+        for share in SHARES:
+            row([by_share(problem, seed, share) for seed in range(options.seeds)], f"{share:g}")
+
+
+def row(found: list[list[float]], name: str) -> None:
+    """One line of a table."""
+    cells = [f"{value:.0f}" if value >= 2 else f"{value:.3f}" for value in np.mean(found, axis=0)]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def read(location: Path, size: int) -> Problem:
+    """Pooled features of all images but the test set's."""
+    cohort, config = load_cohort(location), load_config("contrast", [f"preprocessing.size={size}"])
+    parts = divide(cohort, config)
+    stores = Stores.build(parts, config, strict=False)
+    detector = Contrast(ContrastConfig(), config.preprocessing.channels, size)
+    detector.backbone = load_backbone(size=size)
+
+    def part(images: tuple[CohortImage, ...], store: ImageStore | None) -> Part:
+        assert store is not None
+        features = torch.cat(list(detector._pooled(store, "images", 0))).numpy()
+        return Part(features, np.array(store.frame_groups), np.array([i.label is Label.DISEASED for i in images]))
+
+    judged = (parts.validation, stores.validation) if parts.validation else (parts.threshold, stores.threshold)
+    return Problem(
+        part(parts.healthy, stores.healthy),
+        part(parts.mixed, stores.mixed),
+        part(*judged),
+        bool(parts.validation),
+        detector._layer_scale(),
+        detector._is_measured(),
+    )
+
+
+def task_of(problem: Problem, pile: NDArray[np.int64], seed: int) -> Task:
+    """Telling some of the mixed images from the healthy set."""
+    features = np.concatenate([problem.healthy.features, problem.mixed.features[pile]])
+    groups = np.concatenate([problem.healthy.patients, problem.mixed.patients[pile]])
+    is_mixed = np.arange(len(features)) >= len(problem.healthy.features)
+    return Task(features, is_mixed, groups, problem.scale, problem.measured, seed)
+
+
+def by_strength(problem: Problem, seed: int, strength: float) -> list[float]:
+    """AUC, log loss and misfit of pile against healthy set; AUC of diseased against healthy in the pile."""
+    task = task_of(problem, np.arange(len(problem.mixed.features)), seed)
+    scores = crossfitted(task, ContrastConfig(strengths=(strength,)))[strength]
+    contrast, is_mixed = scores[:, 1], task.is_mixed
+    weights = np.where(is_mixed, 1 / is_mixed.sum(), 1 / (~is_mixed).sum())
+    return [
+        float(roc_auc_score(is_mixed, contrast)),
+        float(log_loss(is_mixed, expit(contrast), sample_weight=weights)),
+        fit_mixture(scores[~is_mixed], scores[is_mixed], PRIORS).misfit,
+        float(roc_auc_score(problem.mixed.diseased, contrast[is_mixed])),
+    ]
+
+
+def by_share(problem: Problem, seed: int, share: float) -> list[float]:
+    """Size of a pile with this share; AUC of distance, contrast and both; its share as estimated."""
+    pile, rest = drawn(problem, seed, share)
+    found = learn(task_of(problem, pile, seed), ContrastConfig())
+    features = np.concatenate([problem.judged.features, problem.mixed.features[rest]])
+    diseased = np.concatenate([problem.judged.diseased, problem.mixed.diseased[rest]])
+    weight, bias = found.head
+    scores: Floats = np.stack([found.distance.of(features[:, problem.measured]), features @ weight + bias], axis=1)
+    kinds = (scores[:, 0], scores[:, 1], found.mixture.log_odds(scores))
+    return [len(pile), *(float(roc_auc_score(diseased, kind)) for kind in kinds), found.mixture.share]
+
+
+def drawn(problem: Problem, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of a pile with this share in the mixed set; and those of the rest, where it is to be judged."""
+    random = np.random.default_rng(seed)
+    healthy, diseased = (random.permutation(np.flatnonzero(problem.mixed.diseased == side)) for side in (False, True))
+    usable = 1.0 if problem.has_validation else 0.5
+    well = int(usable * len(healthy))
+    ill = min(round(share / (1 - share) * well), int(usable * len(diseased)))
+    well = round(ill * (1 - share) / share) if share else well
+    rest = [] if problem.has_validation else [healthy[well:], diseased[ill:]]
+    return np.concatenate([healthy[:well], diseased[:ill]]), np.concatenate([np.empty(0, np.int64), *rest])
+
+
+if __name__ == "__main__":
+    main()
