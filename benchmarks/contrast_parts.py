@@ -1,4 +1,4 @@
-"""What `contrast` chooses without labels beside what labels say: its regularisation, and what its score is made of.
+"""What `contrast` chooses without labels beside what labels say of it: regularisation, and parts of the score.
 
     python benchmarks/contrast_parts.py COHORT [COHORT ...] [--size 160] [--seeds 3]
 
