@@ -6,7 +6,8 @@ Two tables a cohort, means over seeds. By strength: three criteria that cross-fi
 give, of which the detector minimises the misfit, and the AUC of the contrast on the pile's own labels. By share: piles
 drawn with these shares of diseased images, and the AUC of distance, contrast and both together on labelled images
 that nothing learned from: the validation set, or without one the rest of the mixed set and the healthy images held out
-for the threshold. Mixed sets with fewer than 40 healthy images are too small for that. Labels draw the piles and judge; nothing learns from them. The test set is not looked at.
+for the threshold. Mixed sets with fewer than 40 healthy images are too small for that. Labels draw the piles and judge;
+nothing learns from them. The test set is not looked at.
 """
 
 import argparse
