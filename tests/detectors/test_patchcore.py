@@ -1,5 +1,8 @@
 """PatchCore against brute force."""
 
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -58,8 +61,32 @@ def test_the_first_point_comes_from_the_seed():
     assert len(firsts) > 1
 
 
+class IndexByHand:
+    """What is asked of faiss's flat index."""
+
+    def __init__(self, width):
+        self.bank = np.empty((0, width), np.float32)
+
+    def add(self, bank):
+        self.bank = bank
+
+    def search(self, queries, count):
+        squares = ((queries[:, None].astype(np.float64) - self.bank[None]) ** 2).sum(axis=2)
+        places = np.argsort(squares, axis=1)[:, :count]
+        return np.take_along_axis(squares, places, axis=1), places
+
+
+@pytest.fixture(params=["without faiss", "as faiss is called", "faiss itself"])
+def library(request, monkeypatch):
+    if request.param == "faiss itself":
+        pytest.importorskip("faiss")
+    else:
+        stand_in = SimpleNamespace(IndexFlatL2=IndexByHand, omp_set_num_threads=lambda count: None)
+        monkeypatch.setitem(sys.modules, "faiss", stand_in if request.param == "as faiss is called" else None)
+
+
 @pytest.mark.parametrize("offset", [0, 1000])
-def test_the_nearest_is_brute_force_s(offset):
+def test_the_nearest_is_brute_force_s(library, offset):
     bank = np.random.default_rng(0).standard_normal((500, 16)) + offset
     queries = np.random.default_rng(1).standard_normal((3000, 16)) + offset
     distances, places = nearest(torch.from_numpy(queries).float(), torch.from_numpy(bank).float())
