@@ -14,7 +14,8 @@ from healthygan import conformal, localisation, metrics, prediction, trust, work
 from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls, told_scores
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
+from healthygan.data.checks import check_columns, verify
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.preprocessing import WHITE, to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector

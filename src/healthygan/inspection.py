@@ -18,12 +18,14 @@ from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
 from healthygan.controls import UNKNOWN, column_scores
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, column_value, few, same_bytes
+from healthygan.data.checks import check_columns, same_bytes
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split, column_value
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers import ImageInfo, ReaderOptions, probe, read_frames
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.files import atomic_path
 from healthygan.progress import progress
+from healthygan.wording import few
 
 FEW_IMAGES = 100
 SUSPICIOUS_AUC = 0.65
