@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(options: argparse.Namespace, console: Console) -> None:
     from healthygan.config import load_config
-    from healthygan.inspection import inspect_cohort
+    from healthygan.inspection.inspection import inspect_cohort
 
     config = load_config(options.config or options.preset, options.set)
     inspect_cohort(_cohort(options), config.preprocessing, options.output, options.control).print(console)
