@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from healthygan.controls import control_aucs, controls, told_scores
+from healthygan.controls import control_aucs, controls, share_scores, told_scores
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.metrics import auc
 
@@ -95,3 +95,10 @@ def test_a_column_is_learned_from_the_training_sets_and_judged_on_the_test_set()
             "scanner alone (not a)": 5 / 8,
         }
     )
+
+
+def test_source_score_compares_its_share_in_both_training_sets() -> None:
+    scores = share_scores(healthy=["a", "a", "a", "b"], mixed=["a", "b", "c", "c", "c", "c", "c", "c"])
+
+    # a: 1/8 in mixed, 3/4 in healthy; b: 1/8 and 1/4; c: in mixed only.
+    assert scores == pytest.approx({"a": 1 / 7, "b": 1 / 3, "c": 1.0})

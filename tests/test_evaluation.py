@@ -18,7 +18,7 @@ from healthygan.errors import InputError
 from healthygan.evaluation import evaluate
 from healthygan.intervals import delong
 from healthygan.reference import load_reference
-from healthygan.report import Evaluation
+from healthygan.report.result import Evaluation
 from healthygan.run import Run, save_tensors
 from healthygan.workflow import train
 
@@ -34,7 +34,7 @@ def evaluated(finished_run: Finished, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No drawn report and few resamples: they take seconds, and other tests look at them."""
-    monkeypatch.setattr("healthygan.report.write_report", lambda *_: None)
+    monkeypatch.setattr("healthygan.evaluation.write_report", lambda *_: None)
     measure = functools.partial(metrics.measure, resamples=5)
     monkeypatch.setattr("healthygan.evaluation.metrics.measure", measure)
 

@@ -14,7 +14,7 @@ from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.evaluation import evaluate
 from healthygan.holdout import divide
 from healthygan.reference import load_reference
-from healthygan.report import to_json
+from healthygan.report.result import to_json
 from healthygan.run import Run
 from healthygan.scoring import score
 from healthygan.selection import Selection

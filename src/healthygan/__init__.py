@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from healthygan.data.cohort import Cohort, load_cohort
     from healthygan.errors import InputError
     from healthygan.evaluation import evaluate
-    from healthygan.inspection import inspect_cohort
+    from healthygan.inspection.inspection import inspect_cohort
     from healthygan.run import Run
     from healthygan.scoring import score
     from healthygan.workflow import train
@@ -35,7 +35,7 @@ else:
         "InputError": "errors",
         "Run": "run",
         "evaluate": "evaluation",
-        "inspect_cohort": "inspection",
+        "inspect_cohort": "inspection.inspection",
         "load_cohort": "data.cohort",
         "load_config": "config",
         "score": "scoring",

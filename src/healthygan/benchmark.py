@@ -26,7 +26,8 @@ from healthygan.benchmark_job import DONE, FAILED, STAGES, Job, work
 from healthygan.benchmark_results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
 from healthygan.budgets import Method
 from healthygan.config import Config, load_config
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, verify
+from healthygan.data.checks import verify
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.store import ImageStore
 from healthygan.decision import Stores, check
 from healthygan.errors import InputError

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _inspect(options: argparse.Namespace, console: Console) -> None:
     from healthygan.config import load_config
-    from healthygan.inspection import inspect_cohort
+    from healthygan.inspection.inspection import inspect_cohort
 
     config = load_config(options.config or options.preset, options.set)
     inspect_cohort(_cohort(options), config.preprocessing, options.output, options.control).print(console)
@@ -105,7 +105,7 @@ def _stopped(message: str) -> int:
 def _select(options: argparse.Namespace, console: Console) -> None:
     from healthygan import workflow
     from healthygan.backbones import load_backbone
-    from healthygan.report import selection_table
+    from healthygan.report.tables import selection_table
     from healthygan.run import Run
 
     run = Run(options.run)
@@ -230,7 +230,8 @@ def _demo(options: argparse.Namespace, console: Console) -> None:
 
 
 def _show(console: Console, evaluation: object, report: Path) -> None:
-    from healthygan.report import Evaluation, evaluation_table
+    from healthygan.report.result import Evaluation
+    from healthygan.report.tables import evaluation_table
 
     assert isinstance(evaluation, Evaluation)
     console.print(evaluation_table(evaluation))

@@ -8,7 +8,7 @@ from healthygan.config import load_config
 from healthygan.data.cohort import Cohort
 from healthygan.data.phantoms import Kind, write_cohort
 from healthygan.evaluation import evaluate
-from healthygan.report import Evaluation
+from healthygan.report.result import Evaluation
 
 HEALTHY = 800
 MIXED = (400, 400)

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan import conformal, localisation, metrics, prediction, report, trust, workflow
+from healthygan import conformal, localisation, metrics, prediction, trust, workflow
 from healthygan.arrays import evenly_spaced, in_batches
 from healthygan.config import Config
 from healthygan.controls import control_aucs, controls, told_scores
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, check_columns, verify
+from healthygan.data.checks import check_columns, verify
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.preprocessing import WHITE, to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
@@ -24,6 +25,8 @@ from healthygan.files import atomic_path, write_json
 from healthygan.intervals import Comparison, delong
 from healthygan.progress import progress
 from healthygan.reference import Reference, load_reference
+from healthygan.report.page import write_report
+from healthygan.report.result import Case, Evaluation, TrainingSeries, choose_cases, to_json
 from healthygan.run import Decision, Run
 from healthygan.score_table import write_scores
 from healthygan.selection import Selection
@@ -45,7 +48,7 @@ def evaluate(
     against: Run | None = None,
     device: str = "auto",
     strict: bool = False,
-) -> report.Evaluation:
+) -> Evaluation:
     """Score a cohort's test set; write ``metrics.json``, ``scores.csv``, ``report.html`` and ``regions.csv``.
 
     The regions are the connected parts of the difference maps that lie above nearly all of healthy images' maps
@@ -88,8 +91,8 @@ def evaluate(
     write_scores(output / "scores.csv", units, store.frame, found, p_values, known)
     if regions is not None:
         _write_regions(output / "regions.csv", units.frames, store, regions)
-    write_json(output / "metrics.json", report.to_json(evaluation))
-    report.write_report(output / "report.html", evaluation)
+    write_json(output / "metrics.json", to_json(evaluation))
+    write_report(output / "report.html", evaluation)
     return evaluation
 
 
@@ -104,7 +107,7 @@ def _evaluation(
     store: ImageStore,
     units: Units,
     found: NDArray[np.float64],
-) -> report.Evaluation:
+) -> Evaluation:
     own, cohort = cohorts
     judged, labels = units.scores(found), labels_of(units)
     located = _localisation(detector, store, units.frames, config)
@@ -112,7 +115,7 @@ def _evaluation(
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
     warnings += _trust(config, decision, reference, store, units, judged, labels)
-    return report.Evaluation(
+    return Evaluation(
         title=f"{detector.name} on {cohort.name}",
         detector=detector.name,
         cohort=cohort.name,
@@ -283,17 +286,17 @@ def _cases(
     found: NDArray[np.float64],
     labels: NDArray[np.bool_] | None,
     config: Config,
-) -> dict[str, tuple[report.Case, ...]]:
+) -> dict[str, tuple[Case, ...]]:
     """Units worth looking at; of a patient the image with the highest score."""
     judged, highest, known = units.scores(found), units.highest(found), units.labels()
     ranks = np.empty(len(judged), dtype=np.int64)
     ranks[np.argsort(-judged, kind="stable")] = np.arange(1, len(judged) + 1)
 
-    def case(number: int) -> report.Case:
+    def case(number: int) -> Case:
         image, frame = units.frames[highest[number]], highest[number : number + 1]
         seen = prediction.predict(detector, store, frame)
         name = image.path.name
-        return report.Case(
+        return Case(
             name=f"{image.patient_id}: {name}" if units.by_patient and image.patient_id else name,
             score=float(judged[number]),
             rank=int(ranks[number]),
@@ -306,7 +309,7 @@ def _cases(
             lesion=lesion_of(image, config) if image.mask else None,
         )
 
-    groups = report.choose_cases(judged, labels, CASES)
+    groups = choose_cases(judged, labels, CASES)
     return {name: tuple(case(int(number)) for number in numbers) for name, numbers in groups.items()}
 
 
@@ -318,7 +321,7 @@ def _settings(run: Run, config: Config, decision: Decision) -> dict[str, str]:
     return shown
 
 
-def _training_log(run: Run) -> report.TrainingSeries | None:
+def _training_log(run: Run) -> TrainingSeries | None:
     if not run.log.exists():
         return None
     try:
@@ -328,7 +331,7 @@ def _training_log(run: Run) -> report.TrainingSeries | None:
             return None
         names = [name for name in rows[0] if name != "iteration" and not name.endswith("_gradient")]
         series = {name: [float(row[name]) if row.get(name) else math.nan for row in rows] for name in names}
-        return report.TrainingSeries([int(row["iteration"]) for row in rows], series)
+        return TrainingSeries([int(row["iteration"]) for row in rows], series)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         raise InputError(
             f"{run.log}: damaged ({error}); copy it again, or remove it for a report without curves"

@@ -20,7 +20,8 @@ from healthygan import workflow
 from healthygan.config import SelectionConfig
 from healthygan.conformal import healthy_needed_for_worklist, worklist
 from healthygan.conformal import p_values as p_values_of
-from healthygan.data.cohort import Cohort, CohortImage, Split, image_files
+from healthygan.data.cohort import Cohort, CohortImage, Split
+from healthygan.data.folders import image_files
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import read_frames
 from healthygan.data.store import Failure

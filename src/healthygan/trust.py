@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from healthygan import conformal
 from healthygan.arrays import Booleans
-from healthygan.data.cohort import few
 from healthygan.drift import drift
 from healthygan.metrics import called_diseased
 from healthygan.reference import Reference
+from healthygan.wording import few
 
 FEW_CASES = 50
 PREVALENCE_GAP = 0.2

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from healthygan.backbones import load_backbone
 from healthygan.config import Config, Rule, load_config
-from healthygan.data.cohort import Cohort, verify
+from healthygan.data.checks import verify
+from healthygan.data.cohort import Cohort
 from healthygan.decision import (
     Stores,
     candidates_of,

@@ -11,7 +11,8 @@ from PIL import Image
 
 from healthygan.controls import control_aucs, controls
 from healthygan.data import phantoms
-from healthygan.data.cohort import Cohort, Label, Split, verify
+from healthygan.data.checks import verify
+from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.lesions import BRAIN_LESIONS, CHEST_LESIONS
 from healthygan.data.phantoms import KINDS, Kind, Phantom, make_phantom, write_cohort
 from healthygan.errors import InputError

@@ -17,8 +17,9 @@ from PIL import Image
 from scipy import ndimage
 
 from healthygan.data.anatomy import Field, Generator, brain, chest, noise
-from healthygan.data.cohort import MANIFEST_NAME, Cohort, CohortImage, Label, Split
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.lesions import sicken
+from healthygan.data.manifest import MANIFEST_NAME
 from healthygan.errors import InputError
 from healthygan.files import atomic_path, write_json, write_text
 from healthygan.progress import progress

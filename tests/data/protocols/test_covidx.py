@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from healthygan.data.cohort import Cohort, Label, Split, verify
+from healthygan.data.checks import verify
+from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.protocols import covidx
 from healthygan.data.protocols.covidx import COUNTS, official_sources, prepare_covidx, read_lists
 from healthygan.data.protocols.prepared import Prepared

@@ -11,7 +11,8 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from healthygan.data.cohort import Cohort, Label, Split, verify
+from healthygan.data.checks import verify
+from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.protocols import migraine
 from healthygan.data.protocols.migraine import VolumeOptions, cut_volume, participants, prepare_migraine
 from healthygan.data.protocols.series import read_series

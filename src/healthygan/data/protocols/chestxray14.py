@@ -6,12 +6,13 @@ Published by the NIH Clinical Center (Wang et al., 2017): https://nihcc.app.box.
 from collections.abc import Sequence
 from pathlib import Path
 
-from healthygan.data.cohort import Label, Split, few
+from healthygan.data.cohort import Label, Split
 from healthygan.data.protocols.images import find_images, repeated
 from healthygan.data.protocols.prepared import Prepared, finish, shortfall_warnings
 from healthygan.data.protocols.split import Amounts, Record, draw, resolve
 from healthygan.data.protocols.text import read_table, read_text
 from healthygan.errors import InputError
+from healthygan.wording import few
 
 COUNTS = {
     (Split.HEALTHY, Label.HEALTHY): 10_000,

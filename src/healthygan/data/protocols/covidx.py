@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from healthygan.data.cohort import Label, Split, few
+from healthygan.data.cohort import Label, Split
 from healthygan.data.protocols.images import find_images
 from healthygan.data.protocols.prepared import Prepared, finish, shortfall_warnings
 from healthygan.data.protocols.split import Amounts, Record, draw, resolve
 from healthygan.data.protocols.text import read_text
 from healthygan.errors import InputError
+from healthygan.wording import few
 
 OFFICIAL = "7B"
 COUNTS = {

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.data.cohort import COLUMNS, Label, few, image_files
+from healthygan.data.cohort import Label
+from healthygan.data.folders import image_files
+from healthygan.data.manifest import COLUMNS
 from healthygan.data.protocols.images import find_images, repeated
 from healthygan.data.protocols.prepared import Prepared, finish, shortfall_warnings
 from healthygan.data.protocols.rules import Rule, check_rule
 from healthygan.data.protocols.split import ORDINARY, Amounts, Record, draw, resolve
 from healthygan.data.protocols.text import compile_pattern, first_group, read_table
 from healthygan.errors import InputError
+from healthygan.wording import few
 
 
 @dataclass(frozen=True)

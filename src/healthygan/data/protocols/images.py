@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.data.cohort import few, walk_names
+from healthygan.data.folders import walk_names
 from healthygan.data.readers import IMAGE_SUFFIXES, is_image_name
 from healthygan.errors import InputError
+from healthygan.wording import few
 
 SUFFIXES = tuple(IMAGE_SUFFIXES)
 

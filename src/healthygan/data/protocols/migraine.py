@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few, image_files
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.data.folders import image_files
 from healthygan.data.nifti import black_and_white, planes, read_volume
 from healthygan.data.protocols.images import Problems
 from healthygan.data.protocols.prepared import Prepared, list_problems, write
@@ -28,6 +29,7 @@ from healthygan.data.readers import ReaderOptions
 from healthygan.errors import InputError, UnreadableImage
 from healthygan.files import write_json
 from healthygan.progress import progress
+from healthygan.wording import few
 
 PAPER = {
     (Split.HEALTHY, Label.HEALTHY): 424,

@@ -12,12 +12,13 @@ from rich.table import Table
 
 from healthygan import __version__
 from healthygan.controls import told_scores
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split, few
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.protocols.images import Problems, check_names, refuse_problems
 from healthygan.data.protocols.split import Draw, Record
 from healthygan.errors import InputError
 from healthygan.files import write_json, write_text
 from healthygan.metrics import auc
+from healthygan.wording import few
 
 SOURCES_SHOWN = 12
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from healthygan.data.cohort import hint
 from healthygan.errors import InputError
+from healthygan.wording import hint
 
 Row = Mapping[str, str]
 Value = str | float | tuple[str | float, ...]

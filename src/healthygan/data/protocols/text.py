@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from healthygan.data.cohort import hint
 from healthygan.errors import InputError
+from healthygan.wording import hint
 
 LARGEST = 1_000_000_000
 """Unpacked bytes of a table beyond which it is none."""
