@@ -42,6 +42,20 @@ def test_source_found_in_the_mixed_set_only_is_named(picture, warning_about, tmp
     assert "(only in the mixed set: s)" in warning_about(inspected, "source alone")
 
 
+def test_a_source_that_gives_test_labels_away_is_warned_of_without_a_healthy_set(
+    picture, warning_about, tmp_path: Path
+) -> None:
+    path = picture(tmp_path / "a.png")
+    images = [
+        CohortImage(path, MIXED, None, "p", "s"),
+        *(CohortImage(path, TEST, WELL, f"w{number}", "n") for number in range(5)),
+        *(CohortImage(path, TEST, ILL, f"i{number}", "s") for number in range(5)),
+    ]
+    inspected = inspect_cohort(Cohort("study", tuple(images)))
+
+    assert "use the same sources" in warning_about(inspected, "source alone")
+
+
 def test_sound_cohort_gives_no_warning(printed, sound, tmp_path: Path) -> None:
     inspected = inspect_cohort(sound(tmp_path))
 

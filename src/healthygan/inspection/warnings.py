@@ -103,6 +103,7 @@ def _remedy(feature: str, splits: Mapping[Split, SplitSummary]) -> str:
             "a detector may learn this instead of the disease, so choose images made the same "
             "way and report this AUC beside the detector's"
         )
-    only = set(splits[Split.MIXED].sources) - set(splits[Split.HEALTHY].sources) if Split.MIXED in splits else set()
+    both = {Split.MIXED, Split.HEALTHY} <= set(splits)
+    only = set(splits[Split.MIXED].sources) - set(splits[Split.HEALTHY].sources) if both else set()
     named = f" (only in the mixed set: {few(sorted(only))})" if only else ""
     return f"use the same sources in both training sets{named}, or report results within each source"

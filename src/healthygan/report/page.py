@@ -53,9 +53,9 @@ def write_report(path: Path, evaluation: Evaluation) -> None:
 
 STYLE = """
 :root { --page:#f3f5f8; --card:#fff; --ink:#1b2430; --soft:#566273; --line:#dbe1e8; --accent:#0072b2;
-  --alert:#fff4e5; --alert-line:#d55e00; --bad:#a84300; --good:#00699e; }
+  --alert:#fff4e5; --alert-line:#d55e00; }
 @media (prefers-color-scheme: dark) { :root { --page:#0d1117; --card:#161c24; --ink:#e4e9ef; --soft:#9aa6b4;
-  --line:#2a333e; --accent:#56b4e9; --alert:#2a1e12; --alert-line:#f08a3c; --bad:#f6a566; --good:#7cc7f2; } }
+  --line:#2a333e; --accent:#56b4e9; --alert:#2a1e12; --alert-line:#f08a3c; } }
 * { box-sizing:border-box; }
 html { -webkit-text-size-adjust:100%; }
 body { margin:0; background:var(--page); color:var(--ink);
