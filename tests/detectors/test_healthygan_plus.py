@@ -225,7 +225,9 @@ def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trai
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     change = [detector.predict(y).difference.mean(dim=(1, 2, 3)).double() for y in (healthy, x)]
-    expected = (change[1] - change[0].mean()) / change[0].std()
+    told = float(detector._contrast.told)
+    assert 0 <= told <= 1
+    expected = told * (change[1] - change[0].mean()) / change[0].std()
     mean, deviation = detector._contrast.typical.double()
     expected += 2 * (detector._contrast.evidence(x).double() - mean) / deviation
     torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)

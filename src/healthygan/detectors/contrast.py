@@ -34,6 +34,8 @@ STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 MAP_IMAGES = 128
 """Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
 MAP_PERCENTILE = 99.9
+SMALLEST_SPREAD = 1e-6
+"""Of healthy log odds: where neither score tells anything all are equal."""
 COLUMNS = ("rank", "path", "frame", "score", "probability", "patient_id")
 
 
@@ -72,7 +74,16 @@ class Contrast(PretrainedDetector):
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[DetectorConfig]] = ContrastConfig
-    shapes: ClassVar[tuple[str, ...]] = ("weight", "bias", "centre", "whitener", "typical", "usual", "map_scale")
+    shapes: ClassVar[tuple[str, ...]] = (
+        "weight",
+        "bias",
+        "centre",
+        "whitener",
+        "typical",
+        "told",
+        "usual",
+        "map_scale",
+    )
 
     def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
@@ -83,7 +94,7 @@ class Contrast(PretrainedDetector):
         # Before anything is learned nothing is evidence.
         self.learned = {"weight": torch.zeros(len(is_measured)), "bias": torch.zeros(())}
         self.learned |= {"centre": torch.zeros(count), "whitener": torch.zeros(count, count)}
-        self.learned |= {"typical": torch.tensor([0.0, 1.0])}
+        self.learned |= {"typical": torch.tensor([0.0, 1.0]), "told": torch.ones(())}
         self.learned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
@@ -100,13 +111,15 @@ class Contrast(PretrainedDetector):
         if training.fabric.is_global_zero:
             _report(training.folder, found, task, mixed)
         (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
-        of_healthy = found.mixture.log_odds(found.crossfitted[~is_mixed])
+        crossfitted = found.crossfitted[~is_mixed]
+        of_healthy, (apart, told) = found.mixture.log_odds(crossfitted), found.mixture.slopes * crossfitted.std(axis=0)
         parts = {
             "weight": by_contrast * weight,
             "bias": found.mixture.intercept + by_contrast * bias,
             "centre": found.distance.centre,
             "whitener": by_distance * found.distance.whitener,
-            "typical": [of_healthy.mean(), of_healthy.std()],
+            "typical": [of_healthy.mean(), max(of_healthy.std(), SMALLEST_SPREAD)],
+            "told": told / max(apart + told, np.finfo(float).tiny),
         }
         self.learned = {
             name: torch.tensor(part, dtype=torch.float32, device=self.device) for name, part in parts.items()
@@ -138,6 +151,11 @@ class Contrast(PretrainedDetector):
     def typical(self) -> Tensor:
         """(2,): mean and standard deviation of ``evidence`` of healthy images that were not learned from."""
         return self.learned["typical"]
+
+    @property
+    def told(self) -> Tensor:
+        """A scalar in [0, 1]: how much of the score the pile tells; the rest is distance from healthy images."""
+        return self.learned["told"]
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of a batch, averaged with the mirror image's mirrored maps."""

@@ -12,7 +12,8 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 - Large images are translated at a smaller size and only the change is enlarged: x' keeps the detail of x, and the
   translation costs no more than that of a small image.
 - The score adds what the contrast detector sees in pretrained features to the change in pixels: either finds diseases
-  that the other overlooks. The translation does not learn from it: that draws noise to please it.
+  that the other overlooks. The translation does not learn from it: that draws noise to please it. Where the contrast
+  detector finds that the pile tells nothing, the change counts for nothing: it was learned from the same pile.
 
 [1] Mescheder et al., Which Training Methods for GANs do actually Converge?, ICML 2018 (R1).
 [2] Zhao et al., Differentiable Augmentation for Data-Efficient GAN Training, NeurIPS 2020.
@@ -40,6 +41,7 @@ from healthygan.training import Batch, Training, TrainingConfig
 TYPICAL = 256
 """Healthy training images that tell how far healthy scores lie apart."""
 BATCH = 32
+SMALLEST_SAY = 1e-6
 GENERATOR, CONTRAST, HEALTHY = "generator.", "contrast.", "healthy"
 """How the weights are named where there are two parts."""
 
@@ -137,7 +139,8 @@ class HealthyGANPlus(TranslationDetector):
     """The trained generator, and the contrast detector beside it.
 
     Score = change + evidence: the mean of the difference map |x - x'| / 2 and the contrast detector's log odds, each in
-    standard deviations of healthy images from their mean. Without evidence, that mean alone.
+    standard deviations of healthy images from their mean; the change weighs as much as the pile tells
+    (``Contrast.told``). Without evidence, that mean alone.
     """
 
     name: ClassVar[str] = "healthygan+"
@@ -202,7 +205,7 @@ class HealthyGANPlus(TranslationDetector):
         change = TranslationScorer(generator)
         changes = torch.cat([change(x)[0] for x in torch.split(self._typical, BATCH)])
         deviation, mean = torch.std_mean(changes.double())
-        usual = torch.stack([mean, deviation.clamp_min(1e-12)]).float()
+        usual = torch.stack([mean, deviation.clamp_min(1e-12) / self._contrast.told.clamp_min(SMALLEST_SAY)]).float()
         return self._named(generator.state_dict(), torch.stack([usual, self._contrast.typical]))
 
     def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:
