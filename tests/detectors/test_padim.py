@@ -74,7 +74,8 @@ def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
     smooth = smooth_map(torch.from_numpy(expected).view(len(x), 1, grid, grid), x.shape[-2:], 4.0)
     found = detector.predict(x)
     np.testing.assert_allclose(found.score, smooth.amax(dim=(1, 2, 3)), rtol=2e-3)
-    np.testing.assert_allclose(found.difference, smooth / (smooth + 20**0.5), atol=2e-3)
+    power = (smooth / (2 * 20**0.5)) ** 4
+    np.testing.assert_allclose(found.difference, power / (1 + power), atol=2e-3)
 
 
 def test_train_and_evaluate(trained, tmp_path):

@@ -104,7 +104,7 @@ def test_a_projection_nearly_keeps_distances():
 
 def detector_with(bank, **settings):
     found = PatchCore(PatchCoreConfig(**settings), 1, 64)
-    found.learned = {"bank": bank, "typical": torch.tensor(2.0)}
+    found.learned = {"bank": bank, "unusual": torch.tensor(2.0)}
     return found
 
 

@@ -74,14 +74,14 @@ class PaDiM(PretrainedDetector):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Score = maximum over the image of the smoothed distances; map = distance d as d / (d + typical).
+        """Score = maximum over the image of the smoothed distances; map = distances, ``bounded``.
 
-        Typical is the square root of the number of channels, which a Gaussian's squared distances average to.
+        Unusual is twice the square root of the number of channels, which a Gaussian's squared distances average to.
         """
         embedded = self._embedded(x).permute(2, 1, 0)
         distances = mahalanobis(embedded, self.learned["mean"], self.learned["cholesky"])
         smooth = smooth_map(distances.T.reshape(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
-        return Prediction(smooth.amax(dim=(1, 2, 3)), bounded(smooth, self.config.channels**0.5))
+        return Prediction(smooth.amax(dim=(1, 2, 3)), bounded(smooth, 2 * self.config.channels**0.5))
 
     def _embedded(self, x: Tensor) -> Tensor:
         """N x d x P: the kept channels at each of P places."""

@@ -62,7 +62,7 @@ class PatchCore(PretrainedDetector):
 
     name: ClassVar[str] = "patchcore"
     Config: ClassVar[type[DetectorConfig]] = PatchCoreConfig
-    shapes: ClassVar[tuple[str, ...]] = ("bank", "typical")
+    shapes: ClassVar[tuple[str, ...]] = ("bank", "unusual")
 
     def __init__(self, config: PatchCoreConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
@@ -75,7 +75,7 @@ class PatchCore(PretrainedDetector):
         count = max(1, round(self.config.coreset * len(patches)))
         chosen, radii = coreset(_projected(patches, self.config.projection, random), count, random)
         # The last one chosen was the farthest from the bank: no healthy patch lies farther.
-        return {"bank": patches[chosen], "typical": radii[-1].clamp_min(SMALLEST_DISTANCE)}
+        return {"bank": patches[chosen], "unusual": radii[-1].clamp_min(SMALLEST_DISTANCE)}
 
     def _drawn(self, healthy: ImageStore, random: torch.Generator) -> Tensor:
         """Patches of the healthy images, at most ``config.patches``: as many at random of each batch, n x d."""
@@ -96,13 +96,13 @@ class PatchCore(PretrainedDetector):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Score = the paper's equations 6 and 7; map = each patch's distance d, smoothed, as d / (d + typical)."""
+        """Score = the paper's equations 6 and 7; map = each patch's distance, smoothed and ``bounded``."""
         patches = self._patches(x)
         distances, places = nearest(patches.flatten(0, 1), self.learned["bank"])
         distances, places = distances.view(len(x), -1), places.view(len(x), -1)
         score = self._weighted(patches, distances, places)
         smooth = smooth_map(distances.view(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
-        return Prediction(score, bounded(smooth, self.learned["typical"]))
+        return Prediction(score, bounded(smooth, self.learned["unusual"]))
 
     def _weighted(self, patches: Tensor, distances: Tensor, places: Tensor) -> Tensor:
         """(N,): distance of the farthest patch, less where the bank is crowded around the nearest (equation 7)."""

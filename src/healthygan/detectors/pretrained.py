@@ -174,6 +174,7 @@ def smooth_map(distances: Tensor, size: torch.Size, sigma: float) -> Tensor:
     return conv2d(conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
-def bounded(distances: Tensor, typical: float | Tensor) -> Tensor:
-    """Distances from 0 as a map in [0, 1): one half where they are ``typical``."""
-    return distances / (distances + typical)
+def bounded(distances: Tensor, unusual: float | Tensor) -> Tensor:
+    """Distances from 0 as a map in [0, 1]: one half where they are ``unusual``, a seventeenth at half of that."""
+    power = (distances / unusual) ** 4
+    return 1 - 1 / (1 + power)
