@@ -71,18 +71,18 @@ def main() -> None:
         problem = read(location, options.size)
         print(f"\n{location.parent.name}\n\n| strength | AUC, pile : healthy | log loss | misfit | AUC by labels |")
         print("|---:|---:|---:|---:|---:|")
-        for strength in STRENGTHS:
-            row([by_strength(problem, seed, strength) for seed in range(options.seeds)], f"{strength:g}")
+        for strength, found in by_strength(problem, options.seeds).items():
+            row(found, f"{strength:g}")
         if (~problem.mixed.diseased).sum() < SMALLEST:
             continue
         print("\n| share | images | distance | contrast | both | share estimated |\n|---:|---:|---:|---:|---:|---:|")
         for share in SHARES:
-            row([by_share(problem, seed, share) for seed in range(options.seeds)], f"{share:g}")
+            row([by_share(problem, seed, share) for seed in range(options.seeds)], f"{share:g}", counts=1)
 
 
-def row(found: list[list[float]], name: str) -> None:
-    """One line of a table."""
-    cells = [f"{value:.0f}" if value >= 2 else f"{value:.3f}" for value in np.mean(found, axis=0)]
+def row(found: list[list[float]], name: str, counts: int = 0) -> None:
+    """One line of a table, of which the first ``counts`` are whole numbers."""
+    cells = [f"{value:.{0 if place < counts else 3}f}" for place, value in enumerate(np.mean(found, axis=0))]
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -118,11 +118,17 @@ def task_of(problem: Problem, pile: NDArray[np.int64], seed: int) -> Task:
     return Task(features, is_mixed, groups, problem.scale, problem.measured, seed)
 
 
-def by_strength(problem: Problem, seed: int, strength: float) -> list[float]:
-    """AUC, log loss and misfit of pile against healthy set; AUC of diseased against healthy in the pile."""
-    task = task_of(problem, np.arange(len(problem.mixed.features)), seed)
-    scores = crossfitted(task, ContrastConfig(strengths=(strength,)))[strength]
-    contrast, is_mixed = scores[:, 1], task.is_mixed
+def by_strength(problem: Problem, seeds: int) -> dict[float, list[list[float]]]:
+    """By strength, seed by seed: AUC, log loss and misfit of pile against healthy set; AUC by the pile's labels."""
+    tasks = [task_of(problem, np.arange(len(problem.mixed.features)), seed) for seed in range(seeds)]
+    scores = [crossfitted(task, ContrastConfig()) for task in tasks]
+    is_mixed = tasks[0].is_mixed
+    return {strength: [figures(problem, is_mixed, found[strength]) for found in scores] for strength in STRENGTHS}
+
+
+def figures(problem: Problem, is_mixed: NDArray[np.bool_], scores: Floats) -> list[float]:
+    """What cross-fitted distances and contrasts, (N, 2), are worth."""
+    contrast = scores[:, 1]
     weights = np.where(is_mixed, 1 / is_mixed.sum(), 1 / (~is_mixed).sum())
     return [
         float(roc_auc_score(is_mixed, contrast)),

@@ -81,7 +81,13 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         healthy, mixed, _ = pile(0.5, count=200, seed=seed)
         alone = tuple([f"{side}{number}" for number in range(200)] for side in "hm")
         low, high, level = share_interval(
-            healthy, mixed, groups=alone, generator=np.random.default_rng(0), resamples=60, level=0.9
+            fit_mixture(healthy, mixed),
+            healthy,
+            mixed,
+            groups=alone,
+            generator=np.random.default_rng(0),
+            resamples=60,
+            level=0.9,
         )
         assert level == 0.9
         held += low <= 0.5 <= high
@@ -97,7 +103,9 @@ def test_fewer_patients_make_a_wider_interval():
 
     def width(images_each):
         names = tuple([f"{side}{number // images_each}" for number in range(200)] for side in "hm")
-        found = share_interval(healthy, mixed, groups=names, generator=np.random.default_rng(0), resamples=60)
+        found = share_interval(
+            fit_mixture(healthy, mixed), healthy, mixed, groups=names, generator=np.random.default_rng(0), resamples=60
+        )
         return found.high - found.low
 
     assert width(4) > 1.3 * width(1)

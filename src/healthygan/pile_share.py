@@ -60,6 +60,11 @@ class Mixture:
         odds: Floats = self.intercept + np.asarray(scores, dtype=np.float64) @ self.slopes
         return odds
 
+    def weights(self, healthy: Floats) -> Floats:
+        """(K,): log odds that a standard deviation of healthy scores, (N, K), makes up."""
+        weights: Floats = self.slopes * healthy.std(axis=0)
+        return weights
+
 
 def fit_mixture(healthy: Floats, mixed: Floats, priors: Sequence[Prior] = (USEFUL,)) -> Mixture:
     """The mixture most probable given scores of known healthy images and of the pile, higher = more anomalous.
@@ -87,6 +92,7 @@ def fit_mixture(healthy: Floats, mixed: Floats, priors: Sequence[Prior] = (USEFU
 
 
 def share_interval(
+    mixture: Mixture,
     healthy: Floats,
     mixed: Floats,
     *,
@@ -99,6 +105,7 @@ def share_interval(
     """Percentile bootstrap interval of the share, drawing patients with all their images.
 
     Args:
+        mixture: what ``fit_mixture`` made of these scores and priors.
         healthy, mixed, priors: as of ``fit_mixture``.
         groups: patients of the healthy and of the mixed images.
 
@@ -106,7 +113,7 @@ def share_interval(
         ValueError: as ``fit_mixture``.
     """
     scores = (_checked(healthy, len(priors)), _checked(mixed, len(priors)))
-    start = _parameters(fit_mixture(*scores, priors), scores[0])
+    start = _parameters(mixture, scores[0])
     members = [_members(names) for names in groups]
     shares = []
     for _ in range(resamples):
@@ -150,7 +157,7 @@ def _parameters(mixture: Mixture, healthy: Floats) -> Floats:
     """What ``_mixture`` was made from."""
     share = np.log(mixture.share) - np.log1p(-mixture.share)
     intercept = mixture.intercept + healthy.mean(axis=0) @ mixture.slopes
-    return np.array([share, intercept, *(mixture.slopes * healthy.std(axis=0))])
+    return np.array([share, intercept, *mixture.weights(healthy)])
 
 
 def _checked(scores: Floats, kinds: int) -> NDArray[np.float64]:

@@ -78,6 +78,8 @@ class Found:
     """Of pile against healthy by the mixture's log odds, cross-fitted."""
     mixture: Mixture
     """Of distance and contrast."""
+    weights: Floats
+    """(2,): log odds that a healthy standard deviation of distance, and of contrast, makes up."""
     interval: Interval
     """Of the diseased share."""
 
@@ -101,8 +103,9 @@ def learn(task: Task, settings: Settings) -> Found:
         strength=strength,
         auc=metrics.auc(mixture.log_odds(scores), task.is_mixed),
         mixture=mixture,
+        weights=mixture.weights(healthy),
         interval=share_interval(
-            healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=PRIORS
+            mixture, healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=PRIORS
         ),
     )
 
@@ -135,10 +138,11 @@ def crossfitted(task: Task, settings: Settings, share: float | None = None) -> d
     }
     with progress("choosing the regularisation", len(found) * len(splits)) as advance:
         for learn, judge in splits:
-            distances = _fit_distance(task, learn).of(task.features[judge][:, task.measured])
+            judged = task.features[judge]
+            distances = _fit_distance(task, learn).of(judged[:, task.measured])
             for strength, scores in found.items():
                 weight, bias = _fit(task, learn, strength, share)
-                scores[judge] = np.stack([distances, task.features[judge] @ weight + bias], axis=1)
+                scores[judge] = np.stack([distances, judged @ weight + bias], axis=1)
                 advance()
     return found
 

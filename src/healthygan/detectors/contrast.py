@@ -111,8 +111,7 @@ class Contrast(PretrainedDetector):
         if training.fabric.is_global_zero:
             _report(training.folder, found, task, mixed)
         (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
-        crossfitted = found.crossfitted[~is_mixed]
-        of_healthy, (apart, told) = found.mixture.log_odds(crossfitted), found.mixture.slopes * crossfitted.std(axis=0)
+        of_healthy, (apart, told) = found.mixture.log_odds(found.crossfitted[~is_mixed]), found.weights
         parts = {
             "weight": by_contrast * weight,
             "bias": found.mixture.intercept + by_contrast * bias,
@@ -244,7 +243,7 @@ def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
     """The pile's own ranking, the picture of the share, and what to print."""
     odds = found.mixture.log_odds(found.crossfitted)
     probability: Floats = expit(odds)
-    _write_scores(run, odds[task.is_mixed], mixed)
+    _write_scores(run, odds[task.is_mixed], probability[task.is_mixed], mixed)
     with atomic_path(run.share_picture) as temporary:
         temporary.write_bytes(
             figures.histogram_figure(
@@ -257,15 +256,15 @@ def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
             f"diseased share of the mixed set, estimated without labels: {found.mixture.share:.3f} "
             f"({level:.0%} interval {low:.3f} to {high:.3f})",
             f"mixed against healthy, cross-fitted: AUC {found.auc:.3f} at strength {found.strength:g}",
-            _weighed(found, task),
+            _weighed(found),
             f"scores of the mixed set itself, each by a model that never saw the patient: {run.mixed_scores.name}",
         ]
     )
 
 
-def _weighed(found: Found, task: Task) -> str:
+def _weighed(found: Found) -> str:
     """What the score is made of."""
-    distance, contrast = found.mixture.slopes * found.crossfitted[~task.is_mixed].std(axis=0)
+    distance, contrast = found.weights
     remark = "" if contrast > 0 else ": the pile tells nothing beyond it"
     return (
         f"log odds for each standard deviation of healthy images: distance from them {distance:.2f}, "
@@ -273,7 +272,7 @@ def _weighed(found: Found, task: Task) -> str:
     )
 
 
-def _write_scores(run: Run, odds: Floats, mixed: ImageStore) -> None:
+def _write_scores(run: Run, odds: Floats, probability: Floats, mixed: ImageStore) -> None:
     """The mixed set, highest score first."""
     with (
         atomic_path(run.mixed_scores) as temporary,
@@ -284,5 +283,5 @@ def _write_scores(run: Run, odds: Floats, mixed: ImageStore) -> None:
         for rank, number in enumerate(np.argsort(-odds, kind="stable"), start=1):
             path, patient = mixed.paths[mixed.owner[number]], mixed.frame_groups[number]
             shown = "" if patient == str(path) else patient
-            score = (f"{odds[number]:.6f}", f"{expit(odds[number]):.6f}")
+            score = (f"{odds[number]:.6f}", f"{probability[number]:.6f}")
             writer.writerow((rank, path, mixed.frame[number], *score, shown))
