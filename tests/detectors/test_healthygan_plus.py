@@ -176,6 +176,11 @@ def test_images_that_cannot_be_shrunk_evenly_are_refused():
         HealthyGANPlus(HealthyGANPlusConfig(evidence=0), 1, 224)
 
 
+def test_a_resolution_that_the_networks_cannot_halve_twice_is_refused():
+    with pytest.raises(InputError, match=r"detector\.resolution=10.*multiple of 4"):
+        load_config("small", ["detector.resolution=10"])
+
+
 def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
     random = np.random.default_rng(0)
 

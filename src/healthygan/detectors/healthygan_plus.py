@@ -51,7 +51,10 @@ class HealthyGANPlusConfig(DetectorConfig):
 
     name: Literal["healthygan+"] = "healthygan+"
     resolution: int = Field(
-        64, ge=8, description="side in pixels of what is translated; larger images are shrunk to it"
+        64,
+        ge=8,
+        multiple_of=4,
+        description="side in pixels of what is translated; larger images are shrunk to it",
     )
     width: int = Field(8, ge=1, description="channels of the generator's first convolution")
     generator_blocks: int = Field(3, ge=0, description="residual blocks")
