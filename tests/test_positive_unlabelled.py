@@ -57,7 +57,7 @@ def test_no_image_is_scored_by_a_model_that_saw_its_patient(monkeypatch):
     for learned in folds:
         left = np.setdiff1d(np.arange(len(problem.features)), learned)
         assert not set(problem.groups[learned]) & set(problem.groups[left])
-        weight, bias = fit(problem, learned, 1.0, None)
+        [(weight, bias)] = fit(problem, learned, (1.0,), None)
         np.testing.assert_allclose(found.crossfitted[left, 1], problem.features[left] @ weight + bias)
         healthy = problem.features[learned[~problem.is_mixed[learned]]][:, problem.measured]
         distance = fit_distance(healthy, problem.scale[problem.measured])
@@ -68,7 +68,7 @@ def test_no_image_is_scored_by_a_model_that_saw_its_patient(monkeypatch):
 
 def test_the_head_is_the_balanced_logistic_regression_on_standardised_features():
     problem, _ = task(0.3)
-    weight, bias = module._fit(problem, np.arange(len(problem.features)), 2.0, None)
+    [(weight, bias)] = module._fit(problem, np.arange(len(problem.features)), (2.0,), None)
     standard = (problem.features - problem.features.mean(0)) / problem.features.std(0) / 6**0.5
     reference = LogisticRegression(C=2.0, class_weight="balanced", tol=1e-8, max_iter=5000)
     expected = reference.fit(standard, problem.is_mixed).decision_function(standard)
@@ -78,7 +78,7 @@ def test_the_head_is_the_balanced_logistic_regression_on_standardised_features()
 def test_a_constant_feature_gets_no_weight():
     problem, _ = task()
     problem.features[:, 3] = 0.7
-    weight, bias = module._fit(problem, np.arange(len(problem.features)), 1.0, None)
+    [(weight, bias)] = module._fit(problem, np.arange(len(problem.features)), (1.0,), None)
     assert weight[3] == 0 and np.isfinite(weight).all() and np.isfinite(bias)
 
 

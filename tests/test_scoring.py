@@ -4,6 +4,8 @@ import csv
 import os
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +268,29 @@ def test_batches_go_across_files_and_keep_their_order(
         if row["path"] in expected:
             assert float(row["score"]) == pytest.approx(expected[row["path"]], abs=2e-6)
     assert len(list((tmp_path / "out" / "maps").glob("*.png"))) == 21
+
+
+def test_freed_memory_is_kept_for_every_batch_and_given_back(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bool] = []
+    seen: list[bool] = []
+    real = scoring._score
+
+    @contextmanager
+    def keeping() -> Iterator[None]:
+        kept.append(True)
+        yield
+        kept.clear()
+
+    def noted(*about):  # type: ignore[no-untyped-def]
+        seen.append(bool(kept))
+        return real(*about)
+
+    monkeypatch.setattr(scoring, "memory_kept", keeping)
+    monkeypatch.setattr(scoring, "_score", noted)
+    score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    assert seen and all(seen) and not kept
 
 
 def test_a_batch_shrinks_with_the_image_s_area() -> None:

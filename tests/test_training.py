@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -99,6 +100,21 @@ def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(coh
         assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
     assert whole.log.read_text() == parts.log.read_text()
     assert whole.decision.read_bytes() == parts.decision.read_bytes()
+
+
+def test_freed_memory_is_kept_for_every_step_and_given_back(cohort, tmp_path, monkeypatch):
+    kept, seen, step = [], [], HealthyGANRecipe.step
+
+    @contextmanager
+    def keeping():
+        kept.append(True)
+        yield
+        kept.clear()
+
+    monkeypatch.setattr("healthygan.training.memory_kept", keeping)
+    monkeypatch.setattr(HealthyGANRecipe, "step", lambda *about: seen.append(bool(kept)) or step(*about))
+    workflow.train(config_of(iterations=4), cohort, tmp_path / "run")
+    assert seen == [True] * 4 and not kept
 
 
 def test_a_training_asked_to_stop_in_its_last_iteration_is_finished(cohort, tmp_path, monkeypatch):

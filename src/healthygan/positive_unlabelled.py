@@ -8,6 +8,7 @@ Positive-unlabelled learning (Elkan and Noto, KDD 2008): no label of the pile is
 and the diseased share included.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -96,8 +97,9 @@ def learn(task: Task, settings: Settings) -> Found:
     strength, scores, mixture = _best(task, settings, share)
     healthy, mixed = scores[~task.is_mixed], scores[task.is_mixed]
     groups = (task.groups[~task.is_mixed].tolist(), task.groups[task.is_mixed].tolist())
+    [head] = _fit(task, np.arange(len(task.features)), (strength,), share)
     return Found(
-        head=_fit(task, np.arange(len(task.features)), strength, share),
+        head=head,
         distance=_fit_distance(task, np.arange(len(task.features))),
         crossfitted=scores,
         strength=strength,
@@ -133,17 +135,15 @@ def crossfitted(task: Task, settings: Settings, share: float | None = None) -> d
         InputError: too few patients to keep apart.
     """
     splits = _folds(task, settings.folds)
-    found: dict[float, Floats] = {
-        strength: np.empty((len(task.features), 2)) for strength in sorted(settings.strengths)
-    }
-    with progress("choosing the regularisation", len(found) * len(splits)) as advance:
+    strengths = sorted(settings.strengths)
+    found: dict[float, Floats] = {strength: np.empty((len(task.features), 2)) for strength in strengths}
+    with progress("choosing the regularisation", len(splits)) as advance:
         for learn, judge in splits:
             judged = task.features[judge]
             distances = _fit_distance(task, learn).of(judged[:, task.measured])
-            for strength, scores in found.items():
-                weight, bias = _fit(task, learn, strength, share)
-                scores[judge] = np.stack([distances, judged @ weight + bias], axis=1)
-                advance()
+            for strength, (weight, bias) in zip(strengths, _fit(task, learn, strengths, share), strict=True):
+                found[strength][judge] = np.stack([distances, judged @ weight + bias], axis=1)
+            advance()
     return found
 
 
@@ -168,18 +168,23 @@ def _fit_distance(task: Task, chosen: NDArray[np.int64]) -> Distance:
     return fit_distance(task.features[healthy][:, task.measured], task.scale[task.measured])
 
 
-def _fit(task: Task, chosen: NDArray[np.int64], strength: float, share: float | None) -> tuple[Floats, float]:
-    """Weights and bias on the features as they are, from the ``chosen`` images alone."""
+def _fit(
+    task: Task, chosen: NDArray[np.int64], strengths: Sequence[float], share: float | None
+) -> list[tuple[Floats, float]]:
+    """At each strength, weights and bias on the features as they are, from the ``chosen`` images alone."""
     features, is_mixed = task.features[chosen], task.is_mixed[chosen]
     mean, factor = standardiser(features, task.scale)
     standard = ((features - mean) * factor).astype(np.float32)
-    if share is None:
-        model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)
-        weight, bias = model.coef_[0].astype(np.float64), float(model.intercept_[0])
-    else:
-        weight, bias = fit_nnpu(standard[~is_mixed], standard[is_mixed], share, 1 / (strength * len(chosen)))
-    weight = weight * factor
-    return weight, bias - float(weight @ mean)
+    heads = []
+    for strength in strengths:
+        if share is None:
+            model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000).fit(standard, is_mixed)
+            weight, bias = model.coef_[0].astype(np.float64), float(model.intercept_[0])
+        else:
+            weight, bias = fit_nnpu(standard[~is_mixed], standard[is_mixed], share, 1 / (strength * len(chosen)))
+        weight = weight * factor
+        heads.append((weight, bias - float(weight @ mean)))
+    return heads
 
 
 def fit_nnpu(healthy: NDArray[Any], mixed: NDArray[Any], share: float, decay: float) -> tuple[Floats, float]:

@@ -247,8 +247,11 @@ class JoinedScorer(nn.Module):
         """Score, difference map, x' and M of x, as in ``Prediction``."""
         change, *pictures = self.change(x)
         (mean, deviation), (usual, spread) = self.healthy
-        evidence = self._contrast.evidence(x)
-        return (change - mean) / deviation + self.weight * (evidence - usual) / spread, *pictures
+        return (change - mean) / deviation + self.weight * (self.evidence(x) - usual) / spread, *pictures
+
+    def evidence(self, x: Tensor) -> Tensor:
+        """(N,): log odds of disease by pretrained features alone."""
+        return self._contrast.evidence(x)
 
 
 class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
