@@ -3,12 +3,10 @@
 import csv
 import subprocess
 import sys
-from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
 import pytest
-import torch
 
 import healthygan
 from healthygan import __version__, benchmark, workflow
@@ -161,8 +159,6 @@ def test_benchmark_writes_tables_and_pictures_and_names_what_failed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if not torch.cuda.is_available():
-        monkeypatch.setattr(benchmark, "_context", lambda: get_context("fork"))
     budget = tmp_path / "budget.yaml"
     budget.write_text(
         "base: small\nset: [selection.rule=last]\nmethods: {one: {preset: small}, two: {preset: small}}\n"

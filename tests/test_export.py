@@ -18,7 +18,6 @@ from healthygan.config import load_config
 from healthygan.ensemble import Ensemble
 from healthygan.errors import InputError
 from healthygan.export import PACKAGES, export, load_engine
-from healthygan.reference import load_reference
 from healthygan.run import Decision, Run, save_tensors
 from healthygan.scoring import score
 
@@ -95,15 +94,16 @@ def test_an_export_gives_pytorch_s_numbers_for_any_batch(run, name):
 
 @pytest.mark.parametrize("name", [engine("onnx"), engine("openvino")])
 def test_scores_of_an_engine_are_pytorch_s(run, manifest, tmp_path, name):
+    # Not the healthy images held out: each would be as high as itself, or just not.
+    lines = [line for line in manifest.read_text().splitlines() if ",validation," not in line]
+    others = manifest.with_name("others.csv")
+    others.write_text("\n".join(lines))
     common = {"overlays": False, "device": "cpu", "fdr": 0.5}
     expected, found = (
-        _numbers(score(run, [manifest], tmp_path / each, engine=each, **common).table) for each in ("torch", name)
+        _numbers(score(run, [others], tmp_path / each, engine=each, **common).table) for each in ("torch", name)
     )
-    assert len(found) == 52 and {"score", "p_value", "worklist", "patient_score"} <= set(found[0])
-    held_out = load_reference(run, load_config(run.config).selection).threshold
+    assert len(found) == len(lines) - 1 > 30 and {"score", "p_value", "worklist", "patient_score"} <= set(found[0])
     for one, other in zip(found, expected, strict=True):
-        if np.abs(held_out - other["score"]).min() < 1e-5:  # the very image: as high as itself, or just not
-            one["p_value"] = other["p_value"]
         assert one == pytest.approx(other, abs=1e-5)
 
 

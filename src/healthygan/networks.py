@@ -142,7 +142,7 @@ def check_depth(setting: str, blocks: int, size: int) -> None:
     """
     if 2**blocks > size:
         raise ValueError(
-            f"detector.{setting}={blocks} halves an image of preprocessing.size={size} to nothing; take fewer blocks"
+            f"detector.{setting}={blocks} halves an image of {size} px to nothing; take fewer blocks"
         )
 
 

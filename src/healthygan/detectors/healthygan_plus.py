@@ -71,7 +71,7 @@ class HealthyGANPlusConfig(DetectorConfig):
     shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift of what the critic sees, share of the side")
     ema_decay: float = Field(0.995, ge=0, lt=1, description="averaging of the generator used to score; 0 = off")
     evidence: float = Field(
-        1.0, ge=0, description="weight of the evidence in pretrained features beside the change in pixels; 0 = without"
+        3.0, ge=0, description="weight of the evidence in pretrained features beside the change in pixels; 0 = without"
     )
     contrast: ContrastConfig = Field(ContrastConfig(), description="how that evidence is learned")
 
@@ -141,8 +141,8 @@ def shrunk(x: Tensor, resolution: int) -> Tensor:
 class HealthyGANPlus(TranslationDetector):
     """The trained generator, and the contrast detector beside it.
 
-    Score = change + evidence: the mean of the difference map |x - x'| / 2 and the contrast detector's log odds, each in
-    standard deviations of healthy images from their mean; the change weighs as much as the pile tells
+    Score = change + weight * evidence: the mean of the difference map |x - x'| / 2 and the contrast's log odds,
+    each in standard deviations of healthy images from their mean; the change counts as far as the pile tells anything
     (``Contrast.told``). Without evidence, that mean alone.
     """
 
