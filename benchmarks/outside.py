@@ -1,10 +1,12 @@
 """A cohort judged by images that it does not hold: its own training images, and all others of the published data set.
 
     python benchmarks/outside.py COHORT HEALTHY_DIR DISEASED_DIR -o OUT [--patient-pattern "(IM-\\d+|person\\d+)"]
+        [--masks DIR]
 
 The folders hold the data set as it is published. Training, validation and mixed images of the cohort
 are looked up there by name, so that all come from the same files; the test set is what is left: images of patients of
-whom the cohort has none, in no split. Files of equal content are taken once. Writes OUT/manifest.csv, for
+whom the cohort has none, in no split. Files of equal content are taken once. Lesion masks of the same names come along,
+cut at half their range: published as JPEG, they are not 0 or 1. Writes OUT/manifest.csv, for
 `healthygan train OUT/manifest.csv` or `cohorts.py`, and says what it left out.
 """
 
@@ -16,8 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from healthygan import load_cohort
-from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.files import content_hash
 
 
@@ -37,6 +41,7 @@ def main() -> None:
     parser.add_argument("healthy", type=Path)
     parser.add_argument("diseased", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--masks", type=Path)
     parser.add_argument("--patient-pattern", default="(.+)", help="its first group names the patient in a file's name")
     options = parser.parse_args()
     pattern = re.compile(options.patient_pattern)
@@ -45,12 +50,16 @@ def main() -> None:
         for folder, label in ((options.healthy, Label.HEALTHY), (options.diseased, Label.DISEASED))
         for path in sorted(folder.iterdir())
     }
-    rows = [*kept(load_cohort(options.cohort), published, pattern)]
     options.output.mkdir(parents=True, exist_ok=True)
+    masks = cut(options.masks, options.output / "masks") if options.masks else {}
+    rows = [
+        (str(one.path), one.patient, split, label, str(masks.get(name_of(one.path), "")))
+        for one, split, label in kept(load_cohort(options.cohort), published, pattern)
+    ]
     with (options.output / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "patient_id", "split", "label"), *rows])
-    for (split, label), count in sorted(Counter(row[2:] for row in rows).items()):
-        print(f"{split}, {label}: {count}")
+        csv.writer(file).writerows([("path", "patient_id", "split", "label", "mask"), *rows])
+    for (split, label, masked), count in sorted(Counter((*row[2:4], bool(row[4])) for row in rows).items()):
+        print(f"{split}, {label}{', with a mask' if masked else ''}: {count}")
 
 
 def name_of(path: Path) -> str:
@@ -68,8 +77,8 @@ def patient_of(path: Path, pattern: re.Pattern[str]) -> str:
 
 def kept(
     cohort: Cohort, published: dict[str, Published], pattern: re.Pattern[str]
-) -> Iterator[tuple[str, str, str, str]]:
-    """Rows of the manifest."""
+) -> Iterator[tuple[Published, str, str]]:
+    """Images with their split, and their label where it may be told."""
     known = {patient_of(image.path, pattern) for image in cohort.images}
     lost, seen = 0, set()
     for image in cohort.images:
@@ -79,18 +88,25 @@ def kept(
             continue
         seen.add(content_hash(found.path))
         if image.split is not Split.TEST:
-            yield row(found, image)
+            yield found, image.split.value, image.label.value if image.label else ""
     for one in published.values():
         if one.patient in known or (content := content_hash(one.path)) in seen:
             continue
         seen.add(content)
-        yield str(one.path), one.patient, Split.TEST.value, one.label.value
+        yield one, Split.TEST.value, one.label.value
     print(f"{lost} training images of the cohort are not among the published ones and are left out")
 
 
-def row(found: Published, image: CohortImage) -> tuple[str, str, str, str]:
-    """A training image: where it is published, its part in the cohort, and its label where the cohort tells one."""
-    return str(found.path), found.patient, image.split.value, image.label.value if image.label else ""
+def cut(folder: Path, output: Path) -> dict[str, Path]:
+    """Masks of 0 and 255, by the name of their image."""
+    output.mkdir(exist_ok=True)
+    found = {}
+    for path in sorted(folder.iterdir()):
+        with Image.open(path) as mask:
+            target = output / f"{path.stem}.png"
+            mask.convert("L").point(lambda value: 255 * (value > 127)).save(target)
+        found[name_of(path)] = target.resolve()
+    return found
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Images a second of `healthygan score`, from PNG files to scores.csv.
 
-    python benchmarks/score_speed.py [--before SRC] [--engines torch bf16 openvino onnx] [--cases small maps paper]
+    python benchmarks/score_speed.py [--before SRC] [--engines torch bf16 openvino onnx] [--cases small maps ...]
 
-The cases are the preset `small` at 64 px without and with overlays, and the paper's generator at 256 px. Every
-figure is the median of a few runs, which take turns, in processes of their own; start-up is taken off (a call on one
-image, after a first one that exports). A second figure counts processor seconds instead, which other work on the
-machine hardly changes.
+The cases are the preset `small` without and with overlays (`maps`), its translation alone at 64 px (`change`), and the
+paper's generator at 256 px (`paper`). Every figure is the median of a few runs, which take turns, in processes of their
+own; start-up is taken off (a call on one image, after a first one that exports). A second figure counts processor
+seconds instead, which other work on the machine hardly changes.
 ``--before`` measures another source tree, such as a work tree of an earlier commit, beside this one.
 """
 
@@ -19,6 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -50,21 +51,29 @@ class Case:
     preset: str
     images: int
     maps: bool
+    settings: tuple[str, ...] = ()
 
 
 CASES = {
-    "small": Case("64 px, small", "small", 1024, False),
-    "maps": Case("64 px, small, with overlays", "small", 512, True),
+    "small": Case("128 px, small", "small", 1024, False),
+    "maps": Case("128 px, small, with overlays", "small", 512, True),
+    "change": Case(
+        "64 px, small without evidence", "small", 4096, False, ("preprocessing.size=64", "detector.evidence=0")
+    ),
     "paper": Case("256 px, the paper's generator", "covidx", 12, False),
 }
 
 
-def untrained_run(folder: Path, preset: str) -> Path:
+def untrained_run(folder: Path, case: Case) -> Path:
     """A run folder that scores, without the time of a training."""
     run = Run(folder)
     # The preset's own lines: another version may not know all of this one's fields.
-    write_text(run.config, (files("healthygan") / "configs" / f"{preset}.yaml").read_text(encoding="utf-8"))
-    save_tensors(run.model, workflow.build(load_config(preset)).weights())
+    lines = yaml.safe_load((files("healthygan") / "configs" / f"{case.preset}.yaml").read_text(encoding="utf-8"))
+    for setting in case.settings:
+        (section, field), value = setting.split("=")[0].split("."), yaml.safe_load(setting.split("=")[1])
+        lines[section][field] = value
+    write_text(run.config, yaml.safe_dump(lines))
+    save_tensors(run.model, workflow.build(load_config(case.preset, case.settings)).weights())
     run.save_decision(Decision(iteration=0, rule="untrained", threshold=None, threshold_rule="", map_top=0.1))
     return folder
 
@@ -91,8 +100,8 @@ def seconds(source: Path, run: Path, pile: Path, output: Path, maps: bool, engin
 
 def rates(case: Case, ways: dict[str, tuple[Path, str]], repeats: int, folder: Path) -> dict[str, FloatArray]:
     """Images a second, by wall and by processor, of each way to score: the medians of the repeats."""
-    config = load_config(case.preset)
-    run = untrained_run(folder / "run", case.preset)
+    config = load_config(case.preset, case.settings)
+    run = untrained_run(folder / "run", case)
     pile = write_pile(folder / "pile", case.images, config.preprocessing.size)
     one = write_pile(folder / "one", 1, config.preprocessing.size)
     for number, (source, engine) in enumerate(ways.values()):  # an engine's first use exports to it
