@@ -96,7 +96,7 @@ def read(location: Path, size: int) -> Problem:
 
     def part(images: tuple[CohortImage, ...], store: ImageStore | None) -> Part:
         assert store is not None
-        features = torch.cat(list(detector._pooled(store, "images", 0))).numpy()
+        features = torch.cat(list(detector._pooled(store, "images", np.arange(len(store)), 0))).numpy()
         return Part(features, np.array(store.frame_groups), np.array([i.label is Label.DISEASED for i in images]))
 
     judged = (parts.validation, stores.validation) if parts.validation else (parts.threshold, stores.threshold)

@@ -1,5 +1,7 @@
 """Telling a pile from healthy images: against scikit-learn, the risk's own formula, and piles of known make-up."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy.optimize import check_grad, minimize
@@ -148,3 +150,13 @@ def test_too_few_patients_are_refused():
     problem, _ = task(count=10, images_each=10)
     with pytest.raises(InputError, match=r"two patients or more.*here are 1 and 1"):
         learn(problem, ContrastConfig())
+
+
+def test_images_are_drawn_with_all_of_their_patient_and_by_the_seed():
+    groups = [f"p{number // 3}" for number in range(300)]
+    chosen = module.drawn(groups, 100, 0)
+    assert len(chosen) == 99  # of 33 patients; a 34th would be too much
+    assert sorted(Counter(groups[place] for place in chosen).values()) == [3] * 33
+    assert chosen.tolist() == module.drawn(groups, 100, 0).tolist() != module.drawn(groups, 100, 1).tolist()
+    assert module.drawn(groups, 300, 0).tolist() == list(range(300))
+    assert len(module.drawn(groups, 2, 0)) == 6, "two patients at the least"

@@ -141,9 +141,7 @@ def check_depth(setting: str, blocks: int, size: int) -> None:
         ValueError: names the setting and the remedy.
     """
     if 2**blocks > size:
-        raise ValueError(
-            f"detector.{setting}={blocks} halves an image of {size} px to nothing; take fewer blocks"
-        )
+        raise ValueError(f"detector.{setting}={blocks} halves an image of {size} px to nothing; take fewer blocks")
 
 
 def halvings(size: int, smallest: int = 4) -> int:

@@ -85,6 +85,14 @@ class Found:
     """Of the diseased share."""
 
 
+def drawn(groups: Sequence[str], most: int, seed: int) -> NDArray[np.int64]:
+    """Places of up to ``most`` images, with all images of their patients or none; two patients at the least."""
+    _, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(numbers.max() + 1)
+    within = np.cumsum(np.bincount(numbers)[order]) <= most
+    return np.flatnonzero(np.isin(numbers, order[: max(2, int(within.sum()))]))
+
+
 def learn(task: Task, settings: Settings) -> Found:
     """Choose the regularisation, fit both scores, cross-fit them and weigh them by what the pile is made of.
 

@@ -16,7 +16,7 @@ from healthygan.detectors import pretrained
 from healthygan.detectors.contrast import Contrast, ContrastConfig, _means
 from healthygan.errors import InputError
 from healthygan.holdout import divide
-from healthygan.run import Run
+from healthygan.run import Run, load_tensors
 
 SETTINGS = ("preprocessing.size=32", "training.device=cpu")
 
@@ -49,6 +49,24 @@ def test_a_trained_detector_is_evaluated_like_any_other(trained, tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "anomaly map" in page and "diseased share" in page and "to heal it" not in page
     assert json.loads((tmp_path / "metrics.json").read_text())
+
+
+def test_of_a_large_pile_a_part_is_learned_from_and_all_is_ranked(trained, manifest, tmp_path):
+    cohort = Cohort.from_manifest(manifest)
+    config = load_config("contrast", (*SETTINGS, "detector.most=8", "detector.folds=4"))
+    run = workflow.train(config, cohort, tmp_path / "run")
+    with run.mixed_scores.open(newline="") as file:
+        found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
+    parts = divide(cohort, config)
+    assert set(found) == {str(image.path) for image in parts.mixed} and len(found) > 8
+    learned = load_tensors(run.checkpoint)
+    assert len(learned["healthy"]) == len(learned["mixed"]) == 8
+    detector, *_ = workflow.load(run, "cpu")
+    store = ImageStore.build([image.path for image in parts.mixed], config.preprocessing)
+    odds = detector.evidence(to_tensor(store.read(np.arange(len(store))))).numpy()
+    apart = [abs(found[str(path)] - one) for path, one in zip(store.paths, odds, strict=True)]
+    as_they_are = sum(difference < 1e-4 for difference in apart)
+    assert as_they_are == len(found) - 8, "those learned from are scored by models that never saw them"
 
 
 @pytest.fixture
@@ -136,9 +154,7 @@ def test_a_stopped_fit_goes_on_with_the_features_it_has(trained, manifest, tmp_p
     starts = []
     monkeypatch.setattr(Contrast, "_maps", real)
     pooled = Contrast._pooled
-    monkeypatch.setattr(
-        Contrast, "_pooled", lambda self, store, title, done: starts.append(done) or pooled(self, store, title, done)
-    )
+    monkeypatch.setattr(Contrast, "_pooled", lambda *about: starts.append(about[-1]) or pooled(*about))
     run = workflow.train(load_config("contrast", SETTINGS), cohort, tmp_path / "run")
     assert starts == [12, 4]
     for name, weight in run_weights(trained).items():

@@ -9,7 +9,7 @@ needed for anything, the regularisation and the diseased share included.
 import csv
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from healthygan import figures
-from healthygan.arrays import Floats
+from healthygan.arrays import Floats, evenly_spaced
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, Prediction
 from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable
 from healthygan.files import atomic_path
-from healthygan.positive_unlabelled import Found, Task, learn
+from healthygan.positive_unlabelled import Found, Task, drawn, learn
 from healthygan.run import Run
 from healthygan.training import Training
 
@@ -55,6 +55,10 @@ class ContrastConfig(PretrainedConfig):
     )
     folds: int = Field(
         20, ge=2, description="of the cross-validation; patients are kept together; fewer depend more on the seed"
+    )
+
+    most: int = Field(
+        10_000, ge=2, description="images of either set to learn from, of patients drawn by the seed; all are ranked"
     )
 
     def check(self, size: int) -> None:
@@ -100,33 +104,36 @@ class Contrast(PretrainedDetector):
         self.learned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+        known, pile = (drawn(store.frame_groups, self.config.most, self.seed) for store in (healthy, mixed))
         features = np.concatenate(
             [
-                resumable(training, "healthy", lambda done: self._pooled(healthy, "healthy set", done)).numpy(),
-                resumable(training, "mixed", lambda done: self._pooled(mixed, "mixed set", done)).numpy(),
+                resumable(training, "healthy", lambda done: self._pooled(healthy, "healthy set", known, done)).numpy(),
+                resumable(training, "mixed", lambda done: self._pooled(mixed, "mixed set", pile, done)).numpy(),
             ]
         )
-        groups = np.array([*healthy.frame_groups, *mixed.frame_groups])
-        is_mixed = np.arange(len(features)) >= len(healthy)
+        groups = np.concatenate([np.array(healthy.frame_groups)[known], np.array(mixed.frame_groups)[pile]])
+        is_mixed = np.arange(len(features)) >= len(known)
         task = Task(features, is_mixed, groups, self._layer_scale(), self._is_measured(), self.seed)
         found = learn(task, self.config)
-        if training.fabric.is_global_zero:
-            _report(training.folder, found, task, mixed)
-        (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
-        of_healthy, (apart, told) = found.mixture.log_odds(found.crossfitted[~is_mixed]), found.weights
-        parts = {
-            "weight": by_contrast * weight,
-            "bias": found.mixture.intercept + by_contrast * bias,
-            "centre": found.distance.centre,
-            "whitener": by_distance * found.distance.whitener,
-            "typical": [of_healthy.mean(), max(of_healthy.std(), SMALLEST_SPREAD)],
-            "told": told / max(apart + told, np.finfo(float).tiny),
-        }
         self.learned = {
-            name: torch.tensor(part, dtype=torch.float32, device=self.device) for name, part in parts.items()
+            name: torch.tensor(part, dtype=torch.float32, device=self.device)
+            for name, part in _parts(found, is_mixed).items()
         }
+        odds = found.mixture.log_odds(found.crossfitted)
+        of_pile = self._rank(mixed, pile, odds[is_mixed], training)
+        if training.fabric.is_global_zero:
+            _report(training.folder, found, odds[~is_mixed], of_pile, mixed)
         usual = self._usual(healthy)
         return self.learned | {"usual": usual, "map_scale": self._map_scale(mixed, usual)}
+
+    def _rank(self, mixed: ImageStore, learned: NDArray[np.int64], odds: Floats, training: Training) -> Floats:
+        """Log odds of the whole mixed set: those that were cross-fitted, and the others', who were not learned from."""
+        others = np.setdiff1d(np.arange(len(mixed)), learned)
+        ranked = np.empty(len(mixed))
+        ranked[learned] = odds
+        if len(others):
+            ranked[others] = resumable(training, "others", lambda done: self._odds(mixed, others, done)).numpy()
+        return ranked
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -166,10 +173,15 @@ class Contrast(PretrainedDetector):
         mirrored = self.backbone.features(x.flip(3), self.config.layers)
         return [(one + other.flip(3)) / 2 for one, other in zip(maps, mirrored, strict=True)]
 
-    def _pooled(self, store: ImageStore, title: str, done: int) -> Iterator[Tensor]:
-        """Means over places of all layers' maps, n x D a batch, on the CPU; the first ``done`` images left out."""
-        for x in batches(store, self.device, f"{title}: features", done=done):
+    def _pooled(self, store: ImageStore, title: str, places: NDArray[np.int64], done: int) -> Iterator[Tensor]:
+        """Means over all layers' maps, n x D a batch, on the CPU, of the images there but for the first ``done``."""
+        for x in batches(store, self.device, f"{title}: features", places=places, done=done):
             yield _means(self._maps(x)).cpu()
+
+    def _odds(self, store: ImageStore, places: NDArray[np.int64], done: int) -> Iterator[Tensor]:
+        """(n,) log odds a batch, likewise."""
+        for x in batches(store, self.device, "rest of the mixed set", places=places, done=done):
+            yield self.evidence(x).cpu()
 
     def _layer_scale(self) -> NDArray[np.float32]:
         """(D,): what gives each layer the same variance in all, however many channels it has."""
@@ -213,7 +225,7 @@ class Contrast(PretrainedDetector):
     def _usual(self, healthy: ImageStore) -> Tensor:
         """1 x 1 x h x w: mean evidence of healthy images at each place."""
         total, count = torch.zeros((), device=self.device), 0
-        for x in batches(healthy, self.device, "healthy set: evidence", limit=MAP_IMAGES):
+        for x in batches(healthy, self.device, "healthy set: evidence", places=evenly_spaced(len(healthy), MAP_IMAGES)):
             total = total + self._evidence(self._maps(x)).sum(dim=0, keepdim=True)
             count += len(x)
         return total / count
@@ -222,7 +234,7 @@ class Contrast(PretrainedDetector):
         """Evidence beyond the usual that is shown as 1."""
         found = [
             (self._evidence(self._maps(x)) - usual).flatten().cpu().numpy()
-            for x in batches(mixed, self.device, "mixed set: evidence", limit=MAP_IMAGES)
+            for x in batches(mixed, self.device, "mixed set: evidence", places=evenly_spaced(len(mixed), MAP_IMAGES))
         ]
         top = float(np.percentile(np.concatenate(found), MAP_PERCENTILE))
         return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)
@@ -241,17 +253,27 @@ def _spread(part: Tensor, size: torch.Size) -> Tensor:
     return fine + (part.mean(dim=(2, 3), keepdim=True) - fine.mean(dim=(2, 3), keepdim=True))
 
 
-def _report(run: Run, found: Found, task: Task, mixed: ImageStore) -> None:
-    """The pile's own ranking, the picture of the share, and what to print."""
-    odds = found.mixture.log_odds(found.crossfitted)
-    probability: Floats = expit(odds)
-    _write_scores(run, odds[task.is_mixed], probability[task.is_mixed], mixed)
+def _parts(found: Found, is_mixed: NDArray[np.bool_]) -> dict[str, Any]:
+    """What scoring needs of what was found, by name."""
+    (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
+    of_healthy, (apart, told) = found.mixture.log_odds(found.crossfitted[~is_mixed]), found.weights
+    return {
+        "weight": by_contrast * weight,
+        "bias": found.mixture.intercept + by_contrast * bias,
+        "centre": found.distance.centre,
+        "whitener": by_distance * found.distance.whitener,
+        "typical": [of_healthy.mean(), max(of_healthy.std(), SMALLEST_SPREAD)],
+        "told": told / max(apart + told, np.finfo(float).tiny),
+    }
+
+
+def _report(run: Run, found: Found, healthy: Floats, pile: Floats, mixed: ImageStore) -> None:
+    """The pile's own ranking by log odds, the picture of the share, and what to print."""
+    of_healthy: Floats = expit(healthy)
+    of_pile: Floats = expit(pile)
+    _write_scores(run, pile, of_pile, mixed)
     with atomic_path(run.share_picture) as temporary:
-        temporary.write_bytes(
-            figures.histogram_figure(
-                healthy=probability[~task.is_mixed], unlabelled=probability[task.is_mixed], thresholds={}
-            )
-        )
+        temporary.write_bytes(figures.histogram_figure(healthy=of_healthy, unlabelled=of_pile, thresholds={}))
     low, high, level = found.interval
     run.save_notes(
         [

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
@@ -108,19 +109,18 @@ class PretrainedDetector(Detector):
 
 
 def batches(
-    store: ImageStore, device: torch.device, title: str, *, limit: int | None = None, done: int = 0
+    store: ImageStore, device: torch.device, title: str, *, places: NDArray[np.int64] | None = None, done: int = 0
 ) -> Iterator[Tensor]:
     """A store's frames in order, N x C x H x W in [-1, 1], with progress.
 
     Args:
-        limit: only as many, evenly spread.
+        places: only these, in their order.
         done: how many of the first to leave out.
     """
-    count = len(store) if limit is None else min(limit, len(store))
-    chosen = np.linspace(0, len(store) - 1, count).astype(np.int64)
-    with progress(title, count, done) as advance:
-        for start in range(done, count, BATCH):
-            part = chosen[start : start + BATCH]
+    places = np.arange(len(store)) if places is None else places
+    with progress(title, len(places), done) as advance:
+        for start in range(done, len(places), BATCH):
+            part = places[start : start + BATCH]
             yield to_tensor(store.read(part)).to(device)
             advance(len(part))
 
