@@ -2,9 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/scale.py [--picture docs/scale.png]
 
-Prints the tables and what a million images come to, and draws them. The preset is `small`; PNGs of smooth noise, twice
-as large as the network's images in either direction. Times are processor seconds, which other work on the machine
-hardly changes; memory is the peak of a process of its own, with the pages of the mapped store that it has touched.
+Prints the tables and what a million images come to, and draws them. The preset is `small`, scoring with its evidence;
+training is that of the translation, by the size of what is translated. PNGs of smooth noise, twice as large as the
+network's images in either direction. Times are processor seconds, which other work on the machine hardly changes;
+memory is the peak of a process of its own, with the pages of the mapped store that it has touched.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 from lightning import Fabric
 from matplotlib import pyplot as plt
 from reference_step import batch_of, processor_seconds
-from score_speed import untrained_run, write_pile
+from score_speed import CASES, untrained_run, write_pile
 
 from healthygan import workflow
 from healthygan.config import load_config
@@ -30,6 +31,7 @@ from healthygan.run import Run
 from healthygan.scoring import score
 
 COUNTS = (250, 1000, 4000)
+SIDE = load_config("small").preprocessing.size
 SIZES = (32, 64, 128, 256)
 WIDTHS = (8, 16, 32)
 REPEATS = 5
@@ -38,10 +40,10 @@ Row = dict[str, float]
 
 
 def pile_row(folder: Path, count: int) -> Row:
-    """Build a store of ``count`` images at 64 px and score them: seconds, megabytes."""
+    """Build a store of ``count`` images at the preset's size and score them: seconds, megabytes."""
     config = load_config("small")
     files = sorted(write_pile(folder / "pile", count, config.preprocessing.size).iterdir())
-    run = Run(untrained_run(folder / "run", "small"))
+    run = Run(untrained_run(folder / "run", CASES["small"]))
     start = processor_seconds()
     store = ImageStore.build(files, config.preprocessing, cache=folder / "cache")
     built = processor_seconds()
@@ -57,7 +59,8 @@ def pile_row(folder: Path, count: int) -> Row:
 
 def step_row(size: int, width: int) -> Row:
     """An iteration of both networks at batch 16: seconds, and peak memory."""
-    settings = (f"preprocessing.size={size}", f"detector.width={width}", f"detector.critic_width={2 * width}")
+    sides = (f"preprocessing.size={size}", f"detector.resolution={size}")
+    settings = (*sides, f"detector.width={width}", f"detector.critic_width={2 * width}", "detector.evidence=0")
     detector = workflow.build(load_config("small", settings))
     assert isinstance(detector, HealthyGANPlus)
     recipe = detector._recipe(Fabric(accelerator="cpu", devices=1))
@@ -104,8 +107,8 @@ def draw(piles: dict[int, Row], sizes: dict[int, Row], widths: dict[int, Row], p
         left.loglog(list(piles), [row[name] for row in piles.values()], "o-", label=label)
     left.loglog(list(piles), [row["peak_MB"] for row in piles.values()], "s--", label="peak memory, MB")
     panels = (
-        (left, piles, "images (64 px)"),
-        (middle, sizes, "resolution, px (width 8)"),
+        (left, piles, f"images ({SIDE} px)"),
+        (middle, sizes, "translated, px (width 8)"),
         (right, widths, "width (64 px)"),
     )
     for axes, rows, _ in panels[1:]:
@@ -132,7 +135,7 @@ def main() -> None:
         print(json.dumps(row))
         return
     piles = {count: child("pile", count) for count in COUNTS}
-    table("images at 64 px", {f"{count:,}": row for count, row in piles.items()})
+    table(f"images at {SIDE} px", {f"{count:,}": row for count, row in piles.items()})
     sizes = {size: child("step", size, WIDTHS[0]) for size in SIZES}
     table("training at batch 16, width 8", {f"{size} px": row for size, row in sizes.items()})
     widths = {width: child("step", 64, width) for width in WIDTHS}
@@ -141,7 +144,7 @@ def main() -> None:
     hours = {name: value / 3600 for name, value in each.items()}
     one_pass = sizes[64]["iteration_s"] * MILLION / 16 / 3600
     print(
-        f"\na million images at 64 px: store {hours['store_s']:.2f} core hours, {each['store_MB'] / 1000:.1f} GB; "
+        f"\na million images at {SIDE} px: store {hours['store_s']:.2f} core hours, {each['store_MB'] / 1000:.1f} GB; "
         f"scoring {hours['score_s']:.2f} core hours; "
         f"one pass of training {one_pass:.2f} core hours"
     )
