@@ -19,6 +19,7 @@ def test_the_paper_s_presets_hold_the_paper_s_values():
         assert (config.preprocessing.size, training.batch_size) == (size, batch)
         assert (training.iterations, training.decay_iterations) == (400_000, 100_000)
         assert (detector.learning_rate, detector.betas, detector.ema_decay) == (1e-4, (0.5, 0.999), 0.0)
+        assert config.selection.rule == "fid"
         assert (detector.gradient_penalty, detector.identity, detector.reconstruction) == (10, 1, 1)
         assert (detector.focus, detector.focus_zero_one, detector.focus_size) == (0.1, 1, 1)
         assert (detector.width, detector.generator_blocks, detector.discriminator_blocks) == (64, 6, 6)
