@@ -1,4 +1,4 @@
-"""What each ingredient of HealthyGAN+ is worth: one left out at a time, several seeds.
+"""What each ingredient of HealthyGAN+ is worth: one left out, or put in, at a time; several seeds.
 
     python benchmarks/ablation.py RUNS COHORT [COHORT ...] [--preset small] [--seeds 3]
 
@@ -37,12 +37,11 @@ from healthygan.run import Run
 ALONE = "detector.evidence=0"
 WITHOUT = {
     "change in pixels alone": (),
-    "without the identity start (M = 0.5)": ("detector.mask_start=0",),
     "without the critic's warm-up": ("detector.warm_up=0",),
     "healthy images change as freely as mixed ones": ("detector.change_healthy=1",),
     "without the gradient penalty": ("detector.gradient_penalty=0",),
     "without shifts of what the critic sees": ("detector.shift=0",),
-    "without averaged weights": ("detector.ema_decay=0",),
+    "with averaged weights": ("detector.ema_decay=0.995",),
 }
 WEIGHTS = (0.5, 1.0, 2.0, 3.0, 4.0, np.inf)
 """Of the evidence; the last one is the evidence alone."""

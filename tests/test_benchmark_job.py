@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from healthygan import prediction, workflow
+from healthygan import evaluate, prediction, workflow
 from healthygan.benchmark_job import Job, Stopwatch, fit, predict
 from healthygan.config import load_config
 from healthygan.data.cohort import Cohort, Split
@@ -39,6 +39,12 @@ def test_scores_and_maps_are_those_of_the_run(done: Job) -> None:
     np.testing.assert_allclose(found.maps, again.difference[[0, 9], 0].numpy(), atol=1e-6)
     assert found.key == store.key
     assert found.numbers == sum(weight.numel() for weight in detector.weights().values())
+
+
+def test_the_maps_pixel_auroc_is_the_evaluation_s(done: Job, tmp_path: Path) -> None:
+    found = done.predicted()
+    assert found is not None and found.pixel_auroc is not None
+    assert found.pixel_auroc == pytest.approx(evaluate(done.run, None, tmp_path, device="cpu").pixel_auroc, abs=1e-6)
 
 
 def test_costs_are_measured(done: Job) -> None:

@@ -23,7 +23,7 @@ TEST = GroundTruth(LABELS, [str(number // 2) for number in range(40)])
 def finished(scores: Sequence[float], threshold: float | None = None, seed: int = 0) -> Finished:
     decision = Decision(iteration=1, rule="last", threshold=threshold, threshold_rule="", map_top=1.0)
     values = np.asarray(scores, dtype=np.float64)
-    return Finished(seed, decision, 1, COST, Predicted(values, np.arange(2), None, "key", 1, COST), values)
+    return Finished(seed, decision, 1, COST, Predicted(values, np.arange(2), None, "key", 1, None, COST), values)
 
 
 def row(name: str, mean: float) -> Row:

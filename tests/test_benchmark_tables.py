@@ -48,7 +48,14 @@ def row(name: str, strength: float, *, seeds: int = 2, threshold: float | None =
         cost = Cost(90.0, True, 500.0, 300.0, None)
         shown = random.uniform(size=(4, 8, 8)).astype(np.float32) if maps else None
         runs.append(
-            Finished(seed, decision, 60 + seed, cost, Predicted(scores, SHOWN, shown, "key", 1234, cost), scores)
+            Finished(
+                seed,
+                decision,
+                60 + seed,
+                cost,
+                Predicted(scores, SHOWN, shown, "key", 1234, 0.9 if maps else None, cost),
+                scores,
+            )
         )
     cells = summarise(TRUTH, runs, resamples=20)
     return Row(method(name), tuple(runs), cells, published.figures("covidx", name))
@@ -157,8 +164,16 @@ def test_latex_rows_have_as_many_cells_as_columns(whole: Results) -> None:
 
 
 def test_without_an_honest_threshold_its_columns_are_empty_dashes() -> None:
-    honest = sheets(results(row("a", 1.0, threshold=None)))[0].rows[0][6:]
+    honest = sheets(results(row("a", 1.0, threshold=None, maps=False)))[0].rows[0][6:]
     assert [(entry.text, entry.spread, entry.detail, entry.mark) for entry in honest] == [("–", "", "", "")] * 4
+
+
+def test_localisation_has_a_column_where_masks_tell_it_and_a_dash_for_a_method_without_maps(whole: Results) -> None:
+    quality = sheets(whole)[0]
+    assert quality.columns[-1] == "pixel AUROC"
+    shown = {line[0].text: (line[-1].text, line[-1].spread, line[-1].detail) for line in quality.rows}
+    assert shown["healthygan"] == (".900", ".000", "") and shown["padim"] == ("–", "", "")
+    assert "pixel AUROC" not in sheets(results(row("a", 1.0, maps=False)))[0].columns
 
 
 def test_csv_files_hold_the_numbers_in_full(whole: Results, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from healthygan.config import Config
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.store import ImageStore
 from healthygan.errors import InputError
+from healthygan.evaluation import localisation_of
 from healthygan.files import atomic_path, write_json, write_text
 from healthygan.run import Run
 from healthygan.training import Stopped
@@ -65,6 +66,8 @@ class Predicted:
     """Of the test images' store."""
     numbers: int
     """How many numbers the saved model holds."""
+    pixel_auroc: float | None
+    """Of the maps; none without lesion masks or without maps."""
     cost: Cost
 
 
@@ -198,7 +201,8 @@ def predict(job: Job) -> None:
     """
     libraries = peak_memory()
     detector, config, _ = workflow.load(job.run, job.config.training.device)
-    paths = Cohort.from_manifest(job.cohort).paths(Split.TEST)
+    images = Cohort.from_manifest(job.cohort).split(Split.TEST)
+    paths = [image.path for image in images]
     store = ImageStore.build(paths, config.preprocessing, strict=job.strict, title="test set")
     prediction.predict(detector, store, np.zeros(1, dtype=np.int64))  # whatever is slow only once
     start = time.perf_counter()
@@ -209,7 +213,9 @@ def predict(job: Job) -> None:
     shown = np.array(job.shown, dtype=np.int64)
     difference = prediction.predict(detector, store, shown).difference
     numbers = sum(weight.numel() for weight in detector.weights().values() if weight.is_floating_point())
-    facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)})
+    located = localisation_of(detector, store, [images[place] for place in store.owner], config)
+    pixels = {"pixel_auroc": located.get("pixel_auroc")}
+    facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)} | pixels)
     arrays = {"scores": scores, "shown": shown} | ({} if difference is None else {"maps": difference[:, 0].numpy()})
     with atomic_path(job.folder / "predict.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, facts=np.array(facts), **arrays)

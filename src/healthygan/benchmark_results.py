@@ -1,6 +1,7 @@
 """What a benchmark came to: mean, spread and interval of every number, and what each method spent."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,11 @@ RATES = ("precision", "recall", "specificity", "f1")
 PAPER, HONEST = "paper", "honest"
 """Thresholds: the paper's, chosen on the test labels; and that of healthy images held out of training."""
 COLUMNS = ("auc", *(f"{way}_{rate}" for way in (PAPER, HONEST) for rate in RATES))
+PIXELS = "pixel_auroc"
+"""A column where there are lesion masks; it has no interval."""
 RESAMPLES = 1000
+DIGITS = 3
+NONE = "–"
 LEVEL = 0.95
 
 
@@ -151,7 +156,7 @@ def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = 
 
     The interval is the percentile bootstrap of the mean over seeds: patients are drawn with replacement, each with
     all its images, the same for every seed; the paper's threshold is sought anew in every resample. Resamples are
-    the same for every method. A nan in any makes both ends nan.
+    the same for every method. A nan in any makes both ends nan. The maps' pixel AUROC comes along where it is known.
     """
     curves = [Curve(run.judged, test.labels, run.decision.threshold) for run in finished]
     seeds = np.stack([curve.measure(np.ones(len(test.labels), dtype=np.int64)) for curve in curves])
@@ -161,10 +166,20 @@ def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = 
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     spread = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else np.full(len(COLUMNS), math.nan)
     table = np.stack([seeds.mean(axis=0), spread, low, high]).T.tolist()
-    return {
+    cells = {
         name: Cell(mean, deviation, low, high, seeds=tuple(each))
         for name, (mean, deviation, low, high), each in zip(COLUMNS, table, seeds.T.tolist(), strict=True)
     }
+    pixels = [run.predicted.pixel_auroc for run in finished if run.predicted.pixel_auroc is not None]
+    if len(pixels) == len(finished):
+        deviation = float(np.std(pixels, ddof=1)) if len(pixels) > 1 else math.nan
+        cells[PIXELS] = Cell(float(np.mean(pixels)), deviation, math.nan, math.nan, tuple(pixels))
+    return cells
+
+
+def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
+    """``COLUMNS``, and the pixel AUROC where any method has one."""
+    return (*COLUMNS, PIXELS) if any(PIXELS in row.cells for row in rows) else COLUMNS
 
 
 def resample(test: GroundTruth, resamples: int) -> Iterator[NDArray[np.int64]]:
@@ -201,3 +216,8 @@ def _equal_rates(recall: NDArray[np.float64], specificity: NDArray[np.float64]) 
 def _rates(tp: int, fp: int, positives: int, negatives: int) -> list[float]:
     rates = Rates(math.nan, tp, fp, negatives - fp, positives - tp)
     return [float(getattr(rates, name)) for name in RATES]
+
+
+def short(value: float, digits: int = DIGITS) -> str:
+    """As the paper writes shares: without the zero before the point."""
+    return NONE if not math.isfinite(value) else re.sub(r"^0\.", ".", f"{value:.{digits}f}")

@@ -1,4 +1,4 @@
-"""A benchmark's results as tables (terminal, Markdown, LaTeX, CSV) and pictures (ROC curves, a grid of maps)."""
+"""A benchmark's results as tables: terminal, Markdown, LaTeX, CSV."""
 
 import csv
 import math
@@ -13,18 +13,26 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from healthygan import figures, metrics
-from healthygan.arrays import Booleans
 from healthygan.benchmark_job import Cost
-from healthygan.benchmark_results import COLUMNS, LEVEL, PAPER, RATES, RESAMPLES, Cell, Finished, Results, Row, marks
+from healthygan.benchmark_pictures import maps_picture, roc_picture
+from healthygan.benchmark_results import (
+    DIGITS,
+    LEVEL,
+    NONE,
+    PAPER,
+    PIXELS,
+    RATES,
+    RESAMPLES,
+    Cell,
+    Finished,
+    Results,
+    Row,
+    columns_of,
+    marks,
+    short,
+)
 from healthygan.files import atomic_path, write_text
 
-DIGITS = 3
-GRID = np.linspace(0, 1, 401)
-"""False positive rates at which ROC curves of several seeds are averaged."""
-TOP_PERCENTILE = 99.5
-"""Of the shown maps of a method: what its colours end at."""
-NONE = "–"
 RULES = {
     "last": "the last checkpoint, for which no label is read",
     "validation_auc": "the highest AUC on the labels of the validation set, where it has any",
@@ -104,9 +112,7 @@ def captions(results: Results) -> list[str]:
     ]
     if results.controls:
         name, area = max(results.controls.items(), key=lambda item: item[1])
-        found.append(
-            f"Strongest shallow control: {name}, AUC {_short(area)}. A detector is worth its difference to it."
-        )
+        found.append(f"Strongest shallow control: {name}, AUC {short(area)}. A detector is worth its difference to it.")
     if any(row.published for row in results.rows):
         found.append(
             f"In the paper: {SOURCE}, {results.paper}. Which of its last two columns is PatchCore and which PaDiM is "
@@ -179,63 +185,35 @@ def to_latex(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def roc_picture(results: Results) -> bytes:
-    """One curve a method, averaged over its seeds at equal false positive rates (PNG)."""
-    curves = {}
-    for row in results.rows:
-        if row.finished:
-            points = [metrics.roc(run.judged, results.test.labels) for run in row.finished]
-            mean = np.mean([np.interp(GRID, p.false_positive_rate, p.true_positive_rate) for p in points], axis=0)
-            curves[f"{row.method.name} {_short(row.cells['auc'].mean)}"] = (GRID, mean)
-    return figures.roc_comparison(curves)
-
-
-def maps_picture(results: Results) -> bytes:
-    """Images as rows, diseased ones first; the maps of every method's first seed as columns (PNG)."""
-    rows_found = [row for row in results.rows if row.finished]
-    columns = [_map_column(row, results) for row in rows_found]
-    count = {True: 0, False: 0}
-    rows = {}
-    for number, example in enumerate(results.examples):
-        count[example.diseased] += 1
-        image = figures.overlay(example.image, np.zeros_like(example.image), 1.0)
-        tiles = [figures.Tile(_outlined(image, example.lesion), "")]
-        rows[f"{'diseased' if example.diseased else 'healthy'} {count[example.diseased]}"] = [
-            *tiles,
-            *(column[number] for column in columns),
-        ]
-    note = (
-        f"Test images drawn blindly. Each method's colours end at the {TOP_PERCENTILE:g}th percentile of its own maps "
-        f"here; below a map the score's rank among all, 1 = highest. Cyan: known lesion."
-    )
-    return figures.picture_grid(["image", *(row.method.name for row in rows_found)], rows, note)
-
-
 def _quality(results: Results) -> Sheet:
     names = {"f1": "F1"}
-    columns = ["method", "AUC"]
+    heads = ["method", "AUC"]
     for way in ("paper's way", "honest"):
-        columns += [f"{names.get(rate, rate)}, {way}" for rate in RATES]
+        heads += [f"{names.get(rate, rate)}, {way}" for rate in RATES]
+    columns = columns_of(results.rows)
+    heads += ["pixel AUROC"] * (PIXELS in columns)
     rows = []
     for row in results.rows:
         rows.append(
-            (Entry(row.method.name), *(_cell(row, column, results) for column in COLUMNS))
+            (Entry(row.method.name), *(_cell(row, column, results) for column in columns))
             if row.cells
-            else (Entry(row.method.name, detail="failed"), *[Entry(NONE)] * len(COLUMNS))
+            else (Entry(row.method.name, detail="failed"), *[Entry(NONE)] * len(columns))
         )
         if row.published:
-            texts = [" or ".join(_short(value, 2) for value in values) for values in zip(*row.published, strict=True)]
-            rows.append((Entry("(the paper)"), *map(Entry, texts), *[Entry("")] * len(RATES)))
-    return Sheet(f"{results.cohort}: how well", tuple(columns), tuple(rows))
+            texts = [" or ".join(short(value, 2) for value in values) for values in zip(*row.published, strict=True)]
+            rows.append((Entry("(the paper)"), *map(Entry, texts), *[Entry("")] * (len(columns) - len(texts))))
+    return Sheet(f"{results.cohort}: how well", tuple(heads), tuple(rows))
 
 
 def _cell(row: Row, column: str, results: Results) -> Entry:
+    if column not in row.cells:  # a method without maps
+        return Entry(NONE)
     cell = row.cells[column]
     best, second = marks(results.rows, column, DIGITS)
     mark = "best" if row.method.name in best else "second" if row.method.name in second else ""
-    spread = _short(cell.deviation) if math.isfinite(cell.deviation) else ""
-    interval = f"{_short(cell.low)}–{_short(cell.high)}" if math.isfinite(cell.low) else ""
-    return Entry(_short(cell.mean), spread, interval, mark)
+    spread = short(cell.deviation) if math.isfinite(cell.deviation) else ""
+    interval = f"{short(cell.low)}–{short(cell.high)}" if math.isfinite(cell.low) else ""
+    return Entry(short(cell.mean), spread, interval, mark)
 
 
 def _costs(results: Results) -> Sheet:
@@ -295,11 +273,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
 
 
-def _short(value: float, digits: int = DIGITS) -> str:
-    """As the paper writes shares: without the zero before the point."""
-    return NONE if not math.isfinite(value) else re.sub(r"^0\.", ".", f"{value:.{digits}f}")
-
-
 def _honest_rule(results: Results) -> str:
     rules = {run.decision.threshold_rule for row in results.rows for run in row.finished}
     return f"the threshold is set without the test set ({'; '.join(sorted(rules))})"
@@ -307,30 +280,6 @@ def _honest_rule(results: Results) -> str:
 
 def _libraries(results: Results) -> float:
     return float(np.mean([run.fit.libraries for row in results.rows for run in row.finished]))
-
-
-def _map_column(row: Row, results: Results) -> list[figures.Tile]:
-    """The tiles of one method's first seed."""
-    predicted = row.finished[0].predicted
-    scores, maps = predicted.scores, predicted.maps
-    ranks = [int((scores > scores[number]).sum()) + 1 for number in predicted.shown]
-    if maps is None:
-        return [
-            figures.Tile(None, f"no map\nscore {scores[number]:.3g}\nrank {rank:,}")
-            for number, rank in zip(predicted.shown, ranks, strict=True)
-        ]
-    top = max(float(np.percentile(maps, TOP_PERCENTILE)), 1e-6)
-    return [
-        figures.Tile(
-            _outlined(figures.overlay(example.image, difference, top), example.lesion),
-            f"rank {rank:,}",
-        )
-        for example, difference, rank in zip(results.examples, maps, ranks, strict=True)
-    ]
-
-
-def _outlined(picture: figures.Picture, lesion: Booleans | None) -> figures.Picture:
-    return picture if lesion is None else figures.outline(picture, lesion)
 
 
 Line = dict[str, object]
@@ -341,7 +290,7 @@ def _summary_lines(results: Results) -> list[Line]:
     lines: list[Line] = []
     for row in results.rows:
         line: Line = {"method": row.method.name, "origin": "measured", "seeds": len(row.finished)}
-        for column in COLUMNS:
+        for column in columns_of(results.rows):
             cell = row.cells.get(column)
             for name in ("mean", "deviation", "low", "high"):
                 line[f"{column}_{name}"] = _number(getattr(cell, name)) if isinstance(cell, Cell) else ""
@@ -358,7 +307,7 @@ def _run_lines(results: Results) -> list[Line]:
     lines: list[Line] = []
     for row in results.rows:
         for place, run in enumerate(row.finished):
-            numbers: Line = {column: _number(row.cells[column].seeds[place]) for column in COLUMNS}
+            numbers: Line = {column: _number(cell.seeds[place]) for column, cell in row.cells.items()}
             lines.append({"method": row.method.name, "seed": run.seed} | numbers | _run_facts(row, run))
     lines += [{"method": failed.method, "seed": failed.seed, "failure": failed.reason} for failed in results.failures]
     return lines

@@ -110,7 +110,7 @@ def _evaluation(
 ) -> Evaluation:
     own, cohort = cohorts
     judged, labels = units.scores(found), labels_of(units)
-    located = _localisation(detector, store, units.frames, config)
+    located = localisation_of(detector, store, units.frames, config)
     warnings = [f"{failure.reason} (left out)" for failure in store.failures[:5]]
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
@@ -244,11 +244,20 @@ def _stability(detector: Detector, store: ImageStore) -> float | None:
     return localisation.flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
 
 
-def _localisation(
+def localisation_of(
     detector: Detector, store: ImageStore, frames: Sequence[CohortImage], config: Config
 ) -> dict[str, float]:
-    """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones."""
+    """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones.
+
+    Args:
+        frames: the image of each of the store's frames.
+
+    Returns:
+        Nothing without masks, or for a detector without maps.
+    """
     if not any(image.mask for image in frames):
+        return {}
+    if prediction.predict(detector, store, np.zeros(1, dtype=np.int64)).difference is None:
         return {}
     chosen = np.array([number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY])
 
