@@ -37,6 +37,7 @@ from healthygan.run import Run
 ALONE = "detector.evidence=0"
 WITHOUT = {
     "change in pixels alone": (),
+    "without the start near the identity (M = 0.5)": ("detector.mask_start=0",),
     "without the critic's warm-up": ("detector.warm_up=0",),
     "healthy images change as freely as mixed ones": ("detector.change_healthy=1",),
     "without the gradient penalty": ("detector.gradient_penalty=0",),

@@ -102,7 +102,11 @@ class Generator(nn.Module):
 
     def forward(self, x: Tensor) -> Translation:
         """Translate x, N x C x H x W in [-1, 1]; H and W are multiples of 4."""
-        bounded = torch.tanh(self.body(x))  # the mask's too, which is then moved to [0, 1]
+        return self.outputs(self.body(x))
+
+    def outputs(self, unbounded: Tensor) -> Translation:
+        """B_int and M of the last convolution's N x (C + 1) x H x W: tanh for all, the mask moved to [0, 1]."""
+        bounded = torch.tanh(unbounded)
         return Translation(bounded[:, : self.channels], (bounded[:, self.channels :] + 1) / 2)
 
 

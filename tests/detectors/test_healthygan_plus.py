@@ -33,7 +33,7 @@ def recipe_of(**changes):
     torch.manual_seed(0)
     config = HealthyGANPlusConfig(**SMALL | changes)
     fabric = Fabric(accelerator="cpu", devices=1)
-    generator = CoarseGenerator(1, 4, 1, config.resolution)
+    generator = CoarseGenerator(1, 4, 1, config.mask_start, config.resolution)
     return HealthyGANPlusRecipe(config, generator, Discriminator(1, 4, 2), fabric, torch.nn.Module.state_dict)
 
 
@@ -49,6 +49,14 @@ def weights_of(module):
 
 def same(module, weights):
     return all(torch.equal(now, then) for now, then in zip(module.parameters(), weights, strict=True))
+
+
+def test_the_first_translation_is_nearly_the_image_itself():
+    detector = HealthyGANPlus(HealthyGANPlusConfig(mask_start=-6.0, evidence=0), 1, 64)
+    x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = detector.predict(x)
+    assert found.mask.mean() < 0.01
+    assert found.score.max() < 0.01
 
 
 def test_the_critic_learns_alone_in_the_warm_up():
@@ -130,7 +138,7 @@ def large_images(count=2, side=32):
 
 def test_a_large_image_gets_the_enlarged_change_of_the_small_one():
     torch.manual_seed(0)
-    generator, x = CoarseGenerator(1, 4, 1, resolution=16), large_images() / 4
+    generator, x = CoarseGenerator(1, 4, 1, mask_start=0.0, resolution=16), large_images() / 4
     means = x.reshape(2, 1, 16, 2, 16, 2).mean(dim=(3, 5))
     small, found = generator(means), generator(x)
     change = interpolate(small.intermediate - means, scale_factor=2, mode="bilinear").clamp(-1 - x, 1 - x)
@@ -140,7 +148,7 @@ def test_a_large_image_gets_the_enlarged_change_of_the_small_one():
 
 
 def test_a_translated_image_keeps_detail_finer_than_the_translation():
-    detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL | {"resolution": 16}), 1, 32)
+    detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL | {"resolution": 16, "mask_start": 0.0}), 1, 32)
     smooth = torch.zeros(1, 1, 32, 32)
     detailed = smooth + 0.1 * (torch.arange(32) % 2 * 2 - 1)  # pairs of columns have a mean of 0
     translated, plain = detector.predict(detailed).translated, detector.predict(smooth).translated

@@ -2,6 +2,7 @@
 
 What differs from the paper, and why (measured in benchmarks/README.md):
 
+- The mask has a bias, which starts it near 0 (x' = x): it learns to be sparse by one number.
 - The critic learns A against B alone for ``warm_up`` iterations; a generator that follows an ignorant one is lost.
 - One logit an image (the mean over patches) under the logistic loss with a rare gradient penalty on its input [1]
   learns in hundreds of iterations where the Wasserstein critic of equation 3 needs tens of thousands.
@@ -67,6 +68,7 @@ class HealthyGANPlusConfig(DetectorConfig):
     gradient_penalty: float = Field(0.1, ge=0, description="weight of the critic's squared gradient (R1)")
     penalty_every: int = Field(8, ge=1, description="iterations between two gradient penalties")
     shift: float = Field(0.06, ge=0, lt=0.5, description="largest shift of what the critic sees, share of the side")
+    mask_start: float = Field(-1.0, description="what is added to the mask before its tanh at first; -1: M = 0.12")
     ema_decay: float = Field(0.0, ge=0, lt=1, description="averaging of the generator used to score; 0 = off")
     evidence: float = Field(
         3.0, ge=0, description="weight of the evidence in pretrained features beside the change in pixels; 0 = without"
@@ -107,20 +109,24 @@ class ResizeConvolution(nn.Sequential):
 
 
 class CoarseGenerator(Generator):
-    """The paper's generator but for its way up, which translates large images at a smaller size.
+    """The paper's generator but for its way up and a bias on its outputs; it translates large images at a smaller size.
 
     Args:
+        mask_start: first bias of the mask's output; that of the image's is 0.
         resolution: side in pixels of the largest images that are translated as they are.
     """
 
-    def __init__(self, channels: int, width: int, blocks: int, resolution: int) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, mask_start: float, resolution: int) -> None:
         super().__init__(channels, width, blocks, ResizeConvolution)
         self.resolution = resolution
+        self.bias = nn.Parameter(torch.zeros(1, channels + 1, 1, 1))
+        with torch.no_grad():
+            self.bias[:, channels] = mask_start
 
     def forward(self, x: Tensor) -> Translation:
         """Translate x, N x C x S x S in [-1, 1]; S is a multiple of 4, and above the resolution one of that too."""
         small = shrunk(x, self.resolution)
-        intermediate, mask = super().forward(small)
+        intermediate, mask = self.outputs(self.body(small) + self.bias)
         if small.shape == x.shape:
             return Translation(intermediate, mask)
         change, mask = (interpolate(part, x.shape[-2:], mode="bilinear") for part in (intermediate - small, mask))
@@ -148,7 +154,9 @@ class HealthyGANPlus(TranslationDetector):
         self.config = config
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.networks = CoarseGenerator(channels, config.width, config.generator_blocks, config.resolution)
+            self.networks = CoarseGenerator(
+                channels, config.width, config.generator_blocks, config.mask_start, config.resolution
+            )
             self._discriminator = Discriminator(channels, config.critic_width, config.critic_blocks)
         self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
         self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
