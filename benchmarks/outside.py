@@ -5,9 +5,8 @@
 
 The folders hold the data set as it is published. Training, validation and mixed images of the cohort
 are looked up there by name, so that all come from the same files; the test set is what is left: images of patients of
-whom the cohort has none, in no split. Files of equal content are taken once. Lesion masks of the same names come along,
-cut at half their range: published as JPEG, they are not 0 or 1. Writes OUT/manifest.csv, for
-`healthygan train OUT/manifest.csv` or `cohorts.py`, and says what it left out.
+whom the cohort has none, in no split. Files of equal content are taken once. Lesion masks of the same names come along.
+Writes OUT/manifest.csv, for `healthygan train OUT/manifest.csv` or `cohorts.py`, and says what it left out.
 """
 
 import argparse
@@ -17,8 +16,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from PIL import Image
 
 from healthygan import load_cohort
 from healthygan.data.cohort import Cohort, Label, Split
@@ -51,7 +48,7 @@ def main() -> None:
         for path in sorted(folder.iterdir())
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    masks = cut(options.masks, options.output / "masks") if options.masks else {}
+    masks = {name_of(path): path.resolve() for path in options.masks.iterdir()} if options.masks else {}
     rows = [
         (str(one.path), one.patient, split, label, str(masks.get(name_of(one.path), "")))
         for one, split, label in kept(load_cohort(options.cohort), published, pattern)
@@ -95,18 +92,6 @@ def kept(
         seen.add(content)
         yield one, Split.TEST.value, one.label.value
     print(f"{lost} training images of the cohort are not among the published ones and are left out")
-
-
-def cut(folder: Path, output: Path) -> dict[str, Path]:
-    """Masks of 0 and 255, by the name of their image."""
-    output.mkdir(exist_ok=True)
-    found = {}
-    for path in sorted(folder.iterdir()):
-        with Image.open(path) as mask:
-            target = output / f"{path.stem}.png"
-            mask.convert("L").point(lambda value: 255 * (value > 127)).save(target)
-        found[name_of(path)] = target.resolve()
-    return found
 
 
 if __name__ == "__main__":
