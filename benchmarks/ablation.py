@@ -20,9 +20,8 @@ from types import TracebackType
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
-from healthygan import evaluate, load_cohort, load_config, train, workflow
+from healthygan import evaluate, load_cohort, load_config, metrics, train, workflow
 from healthygan.arrays import Floats, in_batches
 from healthygan.config import Config
 from healthygan.data.cohort import Cohort, CohortImage, Label
@@ -80,7 +79,7 @@ class Judged:
 
     def auc(self, scored: Floats) -> float:
         diseased = [self.images[place].label is Label.DISEASED for place in self.store.owner]
-        return float(roc_auc_score(diseased, scored))
+        return metrics.auc(scored, np.array(diseased))
 
 
 def main() -> None:

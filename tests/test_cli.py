@@ -156,7 +156,6 @@ def test_benchmark_writes_tables_and_pictures_and_names_what_failed(
     manifest: Path,
     tmp_path: Path,
     set_options: list[str],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     budget = tmp_path / "budget.yaml"
