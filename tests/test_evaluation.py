@@ -7,15 +7,16 @@ import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from healthygan import conformal, metrics, workflow
 from healthygan.config import load_config
-from healthygan.data.cohort import Cohort, Split
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.errors import InputError
-from healthygan.evaluation import evaluate
+from healthygan.evaluation import evaluate, lesion_of
 from healthygan.intervals import delong
 from healthygan.reference import load_reference
 from healthygan.report.result import Evaluation
@@ -221,6 +222,17 @@ def test_without_sources_there_is_no_source_control(finished_run: Finished, mani
     cohort = _changed(manifest, tmp_path / "plain.csv", source="")
     found = evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
     assert "source alone" not in found.controls and "file size" in found.controls
+
+
+def test_a_lesion_lies_where_its_image_was_cut(tmp_path: Path) -> None:
+    image, mask = np.zeros((40, 40), np.uint8), np.zeros((40, 40), np.uint8)
+    image[8:40, :32] = 200
+    mask[10:20, 4:9] = 255
+    for name, pixels in (("image.png", image), ("mask.png", mask)):
+        Image.fromarray(pixels).save(tmp_path / name)
+    ill = CohortImage(tmp_path / "image.png", Split.TEST, Label.DISEASED, mask=tmp_path / "mask.png")
+    trimmed = lesion_of(ill, load_config("contrast", ["preprocessing.size=32", "preprocessing.trim=true"]))
+    np.testing.assert_array_equal(trimmed, mask[8:, :32] > 0)
 
 
 def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from healthygan.config import Config
 from healthygan.controls import control_aucs, controls, told_scores
 from healthygan.data.checks import check_columns, verify
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.data.margins import NO_MARGINS
 from healthygan.data.preprocessing import WHITE, to_tensor
+from healthygan.data.readers import read_frames
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.drift import describe
@@ -278,12 +280,15 @@ def grey_of(store: ImageStore, frame: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def lesion_of(image: CohortImage, config: Config) -> NDArray[np.bool_]:
     """The ground truth in the networks' geometry; nothing where there is none."""
-    size = config.preprocessing.size
+    settings = config.preprocessing
     if image.mask is None:
-        return np.zeros((size, size), dtype=np.bool_)
+        return np.zeros((settings.size, settings.size), dtype=np.bool_)
+    margins = NO_MARGINS
+    if settings.trim:
+        margins = settings.margins(next(read_frames(image.path, settings.reader, settings.sufficient)))
     try:
         with Image.open(image.mask) as file:
-            return config.preprocessing.apply_to_mask(np.asarray(file.convert("L")) > 127)
+            return settings.apply_to_mask(np.asarray(file.convert("L")) > 127, margins)
     except OSError as error:
         raise InputError(f"{image.mask}: cannot be read as a mask ({error}); give an 8-bit PNG") from error
 

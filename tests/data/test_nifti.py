@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from healthygan.data.margins import Margins
 from healthygan.data.readers import DEFAULTS, ReaderOptions, probe, read_frames
 from healthygan.errors import UnreadableImage
 
@@ -103,6 +104,15 @@ def test_small_bright_thing_on_an_empty_ground_stays_visible(tmp_path: Path) -> 
     voxels[3, 3, 3] = 7
     first = next(read_frames(saved(tmp_path, voxels)))
     assert (first.low, first.high) == (0, 7)
+
+
+def test_all_slices_have_the_margins_of_their_volume(tmp_path: Path) -> None:
+    voxels = np.zeros((20, 40, 3), np.int16)
+    voxels[5:15, 8:30, 1] = 1000
+    voxels[9:11, 30:32, 2] = 1000  # further to the front, in another slice
+    images = list(read_frames(saved(tmp_path, voxels)))
+    # Front is up; of 40 rows eight are empty above and eight below.
+    assert {image.margins for image in images} == {Margins(0.2, 0.2, 0.25, 0.25)}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
+from healthygan.data.margins import NO_MARGINS, Margins
 from healthygan.data.preprocessing import Preprocessing, to_tensor
 from healthygan.data.readers import DecodedImage, ReaderOptions, read_frames
 
@@ -135,6 +136,65 @@ def test_colour_keeps_its_channels_in_order() -> None:
     np.testing.assert_array_equal(result, np.moveaxis(colour, 2, 0))
 
 
+def framed(pixels: NDArray[np.uint16], before: int, after: int) -> NDArray[np.uint16]:
+    """Dark noise around an image."""
+    wide = np.random.default_rng(2).integers(0, 5000, np.add(pixels.shape, before + after)).astype(np.uint16)
+    wide[before : before + pixels.shape[0], before : before + pixels.shape[1]] = pixels
+    return wide
+
+
+def test_trimming_takes_dark_margins_off_and_nothing_else() -> None:
+    image = np.maximum(NOISE, 6000)
+    trim = Preprocessing(size=8, trim=True)
+    np.testing.assert_array_equal(trim(grey(framed(image, 2, 3)))[0], image)
+    np.testing.assert_array_equal(trim(grey(image))[0], image)
+    whole = Preprocessing(size=12)(grey(framed(image, 2, 2)))[0]
+    np.testing.assert_array_equal(whole, framed(image, 2, 2))
+
+
+def test_margins_come_from_what_the_cut_at_the_top_leaves() -> None:
+    image = np.maximum(NOISE, 6000)
+    labelled = framed(image, 2, 2)
+    labelled[0] = 65535  # burnt-in text
+    shown = Preprocessing(size=8, trim=True, crop_top=1 / 12)(grey(labelled))[0]
+    np.testing.assert_array_equal(shown, image)
+
+
+def test_colours_are_trimmed_where_all_are_dark() -> None:
+    colour = np.zeros((12, 12, 3), np.uint8)
+    colour[2:10, 2:10] = (0, 0, 200)
+    assert (Preprocessing(size=8, channels=3, trim=True)(grey(colour, 0, 255))[2] > 50000).all()
+
+
+def test_slices_are_trimmed_by_their_volume_s_margins() -> None:
+    pixels = np.zeros((16, 16), np.uint16)
+    pixels[7:9, 7:9] = 65535
+    margins = Margins(0.25, 0.25, 0.25, 0.25)
+    trim = Preprocessing(size=8, trim=True)
+    expected = np.zeros((8, 8))
+    expected[3:5, 3:5] = 65535
+    slice_of_volume = DecodedImage(pixels, 0, 65535, margins=margins)
+    np.testing.assert_array_equal(trim(slice_of_volume)[0], expected)
+    assert trim.margins(slice_of_volume) == margins
+    assert Preprocessing(size=8).margins(slice_of_volume) == NO_MARGINS
+    np.testing.assert_array_equal(Preprocessing(size=16)(slice_of_volume)[0], pixels)
+
+
+def test_a_row_and_a_column_stay_whatever_is_cut() -> None:
+    tall = np.zeros((4, 1), np.uint16)
+    tall[0] = 65535
+    assert Preprocessing(size=8, crop_top=0.8, trim=True)(grey(tall)).shape == (1, 8, 8)
+
+
+def test_mask_is_trimmed_as_its_image() -> None:
+    image = framed(np.maximum(NOISE, 6000), 2, 3)
+    mask = np.zeros(image.shape, bool)
+    mask[3:6, 4:9] = True
+    trim = Preprocessing(size=8, trim=True)
+    moved = trim.apply_to_mask(mask, trim.margins(grey(image)))
+    np.testing.assert_array_equal(moved, mask[2:10, 2:10])
+
+
 @pytest.mark.parametrize("shape", ["square", "pad", "squash"])
 @pytest.mark.parametrize(("height", "width"), [(40, 24), (24, 40), (32, 32)])
 def test_mask_goes_where_the_image_goes(shape: str, height: int, width: int) -> None:
@@ -193,6 +253,7 @@ def test_fingerprint_changes_with_every_setting() -> None:
         Preprocessing(channels=3),
         Preprocessing(crop_top=0.08),
         Preprocessing(shape="pad"),
+        Preprocessing(trim=True),
         Preprocessing(reader=ReaderOptions(dicom_range="full")),
     ]
     assert len({variant.fingerprint() for variant in variants}) == len(variants)

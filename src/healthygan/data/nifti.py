@@ -9,6 +9,7 @@ import nibabel as untyped_nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from healthygan.data.margins import DARK, find_margins
 from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions, blaming
 from healthygan.errors import UnreadableImage
 
@@ -44,8 +45,11 @@ class NiftiReader:
         if not finite.size:
             raise UnreadableImage(f"{path}: no finite voxel; leave it out")
         low, high = black_and_white(finite, options)
+        dark = low + DARK * (high - low)
+        margins = find_margins(np.stack([plane > dark for _, plane in planes(voxels, options)]))
         for number, plane in planes(voxels, options):
-            yield DecodedImage(np.where(np.isfinite(plane), plane, np.float32(low)), low, high, number)
+            pixels = np.where(np.isfinite(plane), plane, np.float32(low))
+            yield DecodedImage(pixels, low, high, number, margins)
 
 
 def read_volume(path: Path, options: ReaderOptions) -> tuple[NDArray[np.float32], tuple[float, ...]]:

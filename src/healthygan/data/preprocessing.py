@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from healthygan.data.margins import DARK, NO_MARGINS, Margins, find_margins
 from healthygan.data.readers import DecodedImage, ReaderOptions
 
 FORMAT_VERSION = 2
@@ -31,6 +32,9 @@ class Preprocessing(BaseModel):
     size: int = Field(256, ge=8, le=4096, description="side of the square that the networks see, in pixels")
     channels: Literal[1, 3] = Field(1, description="1 = grey, 3 = colour")
     crop_top: float = Field(0.0, ge=0, lt=0.9, description="share of the height cut off at the top first")
+    trim: bool = Field(
+        False, description="cut off dark margins, a quarter of a side at most; a volume's slices are cut alike"
+    )
     shape: Literal["square", "pad", "squash"] = Field(
         "square", description="central square | black borders up to a square | both sides squashed alike"
     )
@@ -48,24 +52,30 @@ class Preprocessing(BaseModel):
         Pixels that are not finite become black. Scaled in floating point before the resize, so that 16 bits of
         depth survive until here.
         """
-        # Beyond 16 bits a narrow range far from 0 would not survive 32-bit floating point.
-        precision: type[np.floating] = np.float64 if image.pixels.dtype.itemsize > 2 else np.float32
-        pixels: NDArray[np.floating] = image.pixels.astype(precision) - precision(image.low)
-        pixels = np.where(np.isfinite(pixels), pixels, 0) / max(image.high - image.low, SMALLEST_SPAN)
-        scaled: NDArray[np.float32] = pixels.clip(0, 1).astype(np.float32)
-        planes = torch.from_numpy(np.ascontiguousarray(self._channels(scaled)))
-        resized = self._geometry(planes).clamp(0, 1)
+        planes = self._planes(image)
+        resized = self._geometry(torch.from_numpy(planes), self._margins(image, planes)).clamp(0, 1)
         quantised: NDArray[np.uint16] = (resized.numpy() * WHITE + 0.5).astype(np.uint16)
         return quantised
 
     @property
     def sufficient(self) -> int:
-        """Pixels a side above which a file brings next to nothing more (``readers.read_frames``)."""
+        """Pixels a side above which a file brings next to nothing more (``readers.read_frames``).
+
+        Half as many for each that the resize makes are there still where margins of a half are cut off.
+        """
         return math.ceil(OVERSAMPLING * self.size / (1 - self.crop_top))
 
-    def apply_to_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Bring an H x W mask to size x size by the same geometry; true where at least half a pixel is covered."""
-        covered = self._geometry(torch.from_numpy(mask.astype(np.float32))[None])
+    def margins(self, image: DecodedImage) -> Margins:
+        """What is cut off ``image``, besides its top; nothing unless that is wanted."""
+        return self._margins(image, self._planes(image)) if self.trim else NO_MARGINS
+
+    def apply_to_mask(self, mask: NDArray[np.bool_], margins: Margins = NO_MARGINS) -> NDArray[np.bool_]:
+        """Bring an H x W mask to size x size by the same geometry; true where at least half a pixel is covered.
+
+        Args:
+            margins: of its image.
+        """
+        covered = self._geometry(torch.from_numpy(mask.astype(np.float32))[None], margins)
         result: NDArray[np.bool_] = covered[0].numpy() >= 0.5
         return result
 
@@ -73,6 +83,28 @@ class Preprocessing(BaseModel):
         """16 hexadecimal digits that change whenever the resulting pixels would."""
         text = f"{FORMAT_VERSION} {self.model_dump_json()}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def _planes(self, image: DecodedImage) -> NDArray[np.float32]:
+        """C x H x W in [0, 1]."""
+        # Beyond 16 bits a narrow range far from 0 would not survive 32-bit floating point.
+        precision: type[np.floating] = np.float64 if image.pixels.dtype.itemsize > 2 else np.float32
+        pixels: NDArray[np.floating] = image.pixels.astype(precision) - precision(image.low)
+        pixels = np.where(np.isfinite(pixels), pixels, 0) / max(image.high - image.low, SMALLEST_SPAN)
+        return np.ascontiguousarray(self._channels(pixels.clip(0, 1).astype(np.float32)))
+
+    def _margins(self, image: DecodedImage, planes: NDArray[np.float32]) -> Margins:
+        """Of the volume where the image is a slice of one; what is cut off the top counts as dark."""
+        if not self.trim:
+            return NO_MARGINS
+        if image.margins is not None:
+            return image.margins
+        bright = planes > DARK
+        bright[:, : self._top(planes.shape[1])] = False
+        return find_margins(bright)
+
+    def _top(self, height: int) -> int:
+        """Rows that are cut off at the top first, never all."""
+        return min(round(height * self.crop_top), height - 1)
 
     def _channels(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         """H x W or H x W x 3 to channels x H x W."""
@@ -82,10 +114,9 @@ class Preprocessing(BaseModel):
             return np.moveaxis(pixels, 2, 0)
         return np.asarray(pixels @ np.array(LUMA, dtype=np.float32))[None]
 
-    def _geometry(self, planes: Tensor) -> Tensor:
+    def _geometry(self, planes: Tensor, margins: Margins) -> Tensor:
         """C x H x W to C x size x size, in [0, 1]."""
-        cut = min(round(planes.shape[1] * self.crop_top), planes.shape[1] - 1)
-        planes = planes[:, cut:]
+        planes = _without(planes, margins, self._top(planes.shape[1]))
         height, width = planes.shape[1:]
         if self.shape == "pad":
             return self._padded(planes)
@@ -102,6 +133,14 @@ class Preprocessing(BaseModel):
         above, before = (self.size - height) // 2, (self.size - width) // 2
         borders = (before, self.size - width - before, above, self.size - height - above)
         return pad(_resized(planes, height, width), borders)
+
+
+def _without(planes: Tensor, margins: Margins, least: int) -> Tensor:
+    """The planes without their margins, and ``least`` rows or more off the top; a row and a column stay."""
+    height, width = planes.shape[1:]
+    top, left = max(round(margins.top * height), least), round(margins.left * width)
+    bottom, right = height - round(margins.bottom * height), width - round(margins.right * width)
+    return planes[:, top : max(bottom, top + 1), left : max(right, left + 1)]
 
 
 def _resized(planes: Tensor, height: int, width: int) -> Tensor:

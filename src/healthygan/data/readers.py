@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from healthygan.data.margins import Margins
 from healthygan.errors import UnreadableImage
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm", ".dicom", ".nii", ".nii.gz"})
@@ -97,6 +98,8 @@ class DecodedImage:
     high: float
     """The value that becomes white."""
     frame: int = 0
+    margins: Margins | None = None
+    """Of the whole volume where this is one of its slices, which must all be cut alike."""
 
 
 class Reader(Protocol):

@@ -112,6 +112,7 @@ def _tile(entry: Probed, preprocessing: Preprocessing) -> NDArray[np.uint8] | st
 def _geometry(preprocessing: Preprocessing) -> str:
     size, colours = preprocessing.size, "grey" if preprocessing.channels == 1 else "colour"
     cut = f", upper {preprocessing.crop_top:.0%} cut off" if preprocessing.crop_top else ""
+    cut += ", dark margins cut off" if preprocessing.trim else ""
     shapes = {"square": "central square", "pad": "padded to a square", "squash": "squashed to a square"}
     return f"As a detector sees them: {size} x {size} pixels, {colours}{cut}, {shapes[preprocessing.shape]}"
 
