@@ -23,6 +23,7 @@ def test_statistics_of_a_small_image_match_hand_arithmetic() -> None:
             "95th percentile": 27.5,  # a quarter of the way down from 30 to 20
             "horizontal gradient": (2 + 2 + 10 + 10) / 4,
             "vertical gradient": (10 + 18 + 26) / 3,
+            "dark margins": 0.0,
         }
     )
 
@@ -31,6 +32,13 @@ def test_falling_steps_of_unsigned_images_do_not_wrap_around() -> None:
     falling = np.array([[[255, 0], [255, 0]]], dtype=np.uint8)
 
     assert controls(falling)["horizontal gradient"].item() == 255
+
+
+def test_dark_margins_are_a_share_of_the_area() -> None:
+    framed = np.full((10, 20), 100.0)
+    framed[1:, 2:16] = 900
+
+    assert controls(framed[None])["dark margins"].item() == pytest.approx(1 - 0.9 * 0.7)
 
 
 def test_images_keep_their_order_and_file_sizes_are_passed_on() -> None:

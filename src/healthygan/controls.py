@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.data.cohort import Cohort, CohortImage, Split, column_value
+from healthygan.data.margins import DARK, find_margins
 from healthygan.metrics import auc
 
 UNKNOWN = "unknown"
@@ -29,7 +30,8 @@ def controls(
         file_sizes: bytes of each image's file, if known.
 
     Returns:
-        (N,) values by name, in the images' unit; gradients are mean absolute steps between neighbours.
+        (N,) values by name, in the images' unit; gradients are mean absolute steps between neighbours, dark margins the
+        share of the area in them (``find_margins``), dark being relative to the image's own range.
 
     Raises:
         ValueError: no image, images that are not (N, H, W) with 2 x 2 pixels or more, or file sizes not N.
@@ -135,4 +137,11 @@ def _statistics(image: NDArray[np.float64]) -> dict[str, float]:
         "95th percentile": float(np.percentile(image, 95)),
         "horizontal gradient": float(np.abs(np.diff(image, axis=1)).mean()),
         "vertical gradient": float(np.abs(np.diff(image, axis=0)).mean()),
+        "dark margins": _in_margins(image),
     }
+
+
+def _in_margins(image: NDArray[np.float64]) -> float:
+    low, high = image.min(), image.max()
+    found = find_margins(image[None] > low + DARK * (high - low))
+    return 1 - (1 - found.top - found.bottom) * (1 - found.left - found.right)

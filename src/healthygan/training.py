@@ -249,13 +249,22 @@ class Training:
 
     Args:
         watched: healthy images held out for a ``WatchedRecipe``'s figure.
+        aside: mixed images held out, which a detector that ranks its own pile ranks too.
     """
 
-    def __init__(self, settings: TrainingConfig, run: Run, fabric: Fabric, watched: ImageStore | None = None) -> None:
+    def __init__(
+        self,
+        settings: TrainingConfig,
+        run: Run,
+        fabric: Fabric,
+        watched: ImageStore | None = None,
+        aside: ImageStore | None = None,
+    ) -> None:
         self.settings = settings
         self.folder = run
         self.fabric = fabric
         self.watched = watched
+        self.aside = aside
         self.figures: dict[int, float] = {}
 
     def run(self, recipe: Recipe, healthy: ImageStore, mixed: ImageStore) -> None:

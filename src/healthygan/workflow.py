@@ -79,7 +79,8 @@ def train(
     if run.decision.exists():
         return run
     with clock or nullcontext():
-        detector.fit(stores.healthy, stores.mixed, Training(config.training, run, fabric, stores.watched))
+        training = Training(config.training, run, fabric, stores.watched, stores.choice_mixed)
+        detector.fit(stores.healthy, stores.mixed, training)
     if fabric.is_global_zero:
         detector.to(fabric.device)
         select_and_decide(run, detector, config, parts, stores, extractor)

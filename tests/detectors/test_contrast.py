@@ -69,6 +69,20 @@ def test_of_a_large_pile_a_part_is_learned_from_and_all_is_ranked(trained, manif
     assert as_they_are == len(found) - 8, "those learned from are scored by models that never saw them"
 
 
+def test_what_is_held_out_of_the_pile_is_ranked_by_a_model_that_never_saw_it(manifest, tmp_path):
+    cohort = Cohort.from_manifest(manifest)
+    config = load_config("contrast", (*SETTINGS, "detector.folds=4", "selection.choice_holdout=0.25"))
+    run = workflow.train(config, cohort, tmp_path / "run")
+    with run.mixed_scores.open(newline="") as file:
+        found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert set(found) == {str(path) for path in cohort.paths(Split.MIXED)}
+    aside = [image.path for image in divide(cohort, config).choice_mixed]
+    assert aside and len(load_tensors(run.checkpoint)["mixed"]) == len(found) - len(aside)
+    store = ImageStore.build(aside, config.preprocessing)
+    odds = workflow.load(run, "cpu")[0].evidence(to_tensor(store.read(np.arange(len(store)))))
+    np.testing.assert_allclose([found[str(path)] for path in store.paths], odds, atol=1e-4)
+
+
 @pytest.fixture
 def detector(trained):
     return workflow.load(trained, "cpu")[0]

@@ -1,5 +1,7 @@
 """HealthyGAN+: the warm-up, what each step changes, large images, and evidence beside the change."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch.nn.functional import interpolate, softplus
 
 from healthygan import workflow
 from healthygan.config import load_config
-from healthygan.data.cohort import Cohort
+from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.contrast import Contrast
@@ -262,9 +264,12 @@ def test_a_stopped_training_with_evidence_goes_on_bit_for_bit(trained, with_evid
     assert run.model.read_bytes() == trained.model.read_bytes()
 
 
-def test_the_pile_s_own_ranking_is_kept_beside_the_run(trained):
+def test_all_of_the_pile_is_ranked_beside_the_run(trained, cohort):
     part = trained.part("contrast")
-    assert part.mixed_scores.exists() and part.share_picture.exists() and part.load_notes()
+    assert part.share_picture.exists() and part.load_notes()
+    with part.mixed_scores.open(newline="") as file:
+        ranked = [row["path"] for row in csv.DictReader(file)]
+    assert sorted(ranked) == sorted(str(path) for path in cohort.paths(Split.MIXED))
 
 
 def test_weights_without_evidence_do_not_fit(trained, with_evidence):

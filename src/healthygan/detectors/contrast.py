@@ -8,7 +8,7 @@ needed for anything, the regularisation and the diseased share included.
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -120,9 +120,14 @@ class Contrast(PretrainedDetector):
             for name, part in _parts(found, is_mixed).items()
         }
         odds = found.mixture.log_odds(found.crossfitted)
-        of_pile = self._rank(mixed, pile, odds[is_mixed], training)
+        of_pile, stores = [self._rank(mixed, pile, odds[is_mixed], training)], [mixed]
+        if aside := training.aside:
+            every = np.arange(len(aside))
+            of_pile.append(resumable(training, "aside", lambda done: self._odds(aside, every, done)).numpy())
+            stores.append(aside)
         if training.fabric.is_global_zero:
-            _report(training.folder, found, odds[~is_mixed], of_pile, mixed)
+            ranked = np.concatenate(of_pile, dtype=np.float64)
+            _report(training.folder, found, odds[~is_mixed], ranked, stores)
         usual = self._usual(healthy)
         return self.learned | {"usual": usual, "map_scale": self._map_scale(mixed, usual)}
 
@@ -267,7 +272,7 @@ def _parts(found: Found, is_mixed: NDArray[np.bool_]) -> dict[str, Any]:
     }
 
 
-def _report(run: Run, found: Found, healthy: Floats, pile: Floats, mixed: ImageStore) -> None:
+def _report(run: Run, found: Found, healthy: Floats, pile: Floats, mixed: Sequence[ImageStore]) -> None:
     """The pile's own ranking by log odds, the picture of the share, and what to print."""
     of_healthy: Floats = expit(healthy)
     of_pile: Floats = expit(pile)
@@ -296,8 +301,13 @@ def _weighed(found: Found) -> str:
     )
 
 
-def _write_scores(run: Run, odds: Floats, probability: Floats, mixed: ImageStore) -> None:
+def _write_scores(run: Run, odds: Floats, probability: Floats, mixed: Sequence[ImageStore]) -> None:
     """The mixed set, highest score first."""
+    frames = [
+        (store.paths[owner], frame, patient)
+        for store in mixed
+        for owner, frame, patient in zip(store.owner, store.frame, store.frame_groups, strict=True)
+    ]
     with (
         atomic_path(run.mixed_scores) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
@@ -305,7 +315,6 @@ def _write_scores(run: Run, odds: Floats, probability: Floats, mixed: ImageStore
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for rank, number in enumerate(np.argsort(-odds, kind="stable"), start=1):
-            path, patient = mixed.paths[mixed.owner[number]], mixed.frame_groups[number]
+            path, frame, patient = frames[number]
             shown = "" if patient == str(path) else patient
-            score = (f"{odds[number]:.6f}", f"{probability[number]:.6f}")
-            writer.writerow((rank, path, mixed.frame[number], *score, shown))
+            writer.writerow((rank, path, frame, f"{odds[number]:.6f}", f"{probability[number]:.6f}", shown))

@@ -166,7 +166,8 @@ class HealthyGANPlus(TranslationDetector):
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
         if self._contrast:
-            part = Training(training.settings, training.folder.part(self._contrast.name), training.fabric)
+            folder = training.folder.part(self._contrast.name)
+            part = Training(training.settings, folder, training.fabric, aside=training.aside)
             self._contrast.fit(healthy, mixed, part)
             self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self._contrast.device)
         super().fit(healthy, mixed, training)
