@@ -1,10 +1,11 @@
 """How much an unannotated pile helps: test AUC over the pile's diseased share and over its size, each detector a line.
 
     python benchmarks/pile_sweep.py RUNS COHORT [--detectors contrast,healthygan+] [--shares 0 0.3 0.6 0.9]
-        [--sizes 50 100 200] [--seed 0] [--picture FILE]
+        [--sizes 50 100 200] [--seeds 3] [--picture FILE]
 
 Piles are drawn from the cohort's mixed set by its labels, which the cohort must have: they set the experiment up, and
-no training reads them. Piles of the sweep over shares all have the size of the smallest one that can be drawn; piles
+no training reads them. Each seed draws its own piles and trains anew; tables give mean (standard deviation), pictures
+the mean and all that lies between the lowest and the highest. Piles of the sweep over shares all have the size of the smallest one that can be drawn; piles
 of the sweep over sizes have the cohort's own share. Settings are those of `healthygan benchmark --budget small`.
 Runs that are finished are not trained again; a stopped one goes on.
 """
@@ -17,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from healthygan import evaluate, load_cohort, train
+from healthygan.arrays import Floats
 from healthygan.budgets import Method, load_budget, plan
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--detectors", default="healthygan,healthygan+,contrast,ddad,brainomaly")
     parser.add_argument("--shares", type=float, nargs="*", default=SHARES)
     parser.add_argument("--sizes", type=int, nargs="*", default=[])
-    parser.add_argument("--seed", type=int, default=0, help="of the piles and of the trainings")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     cohort = load_cohort(options.cohort)
@@ -51,7 +53,9 @@ def main() -> None:
     found = {}
     for axis, piles in sweeps(cohort, options.shares, options.sizes).items():
         if piles:
-            found[axis] = {method.name: [area(cohort, pile, method, options) for pile in piles] for method in methods}
+            found[axis] = {
+                method.name: np.array([areas(cohort, pile, method, options) for pile in piles]) for method in methods
+            }
             print(table(axis, piles, found[axis]), flush=True)
     if options.picture:
         draw(
@@ -95,30 +99,38 @@ def drawn(cohort: Cohort, pile: Pile, seed: int) -> Cohort:
     return Cohort(f"{cohort.name}_{pile.name}", (*rest, *kept))
 
 
-def area(cohort: Cohort, pile: Pile, method: Method, options: argparse.Namespace) -> float:
+def areas(cohort: Cohort, pile: Pile, method: Method, options: argparse.Namespace) -> list[float]:
+    """Test AUC by seed of a detector that learned with such a pile."""
+    return [area(cohort, pile, method, seed, options.runs) for seed in range(options.seeds)]
+
+
+def area(cohort: Cohort, pile: Pile, method: Method, seed: int, runs: Path) -> float:
     """Test AUC of a detector that learned with this pile."""
-    folder = options.runs / method.name / f"{pile.name}_seed_{options.seed}"
-    run = train(method.seeded(options.seed), drawn(cohort, pile, options.seed), folder)
+    folder = runs / method.name / f"{pile.name}_seed_{seed}"
+    run = train(method.seeded(seed), drawn(cohort, pile, seed), folder)
     found = evaluate(run, None, run.path / "evaluation").performance
     if found is None:
         raise SystemExit(f"{cohort.name}: the test set has no labels; nothing to measure")
     return found.auc
 
 
-def table(axis: str, piles: list[Pile], rows: dict[str, list[float]]) -> str:
-    """One sweep as Markdown."""
+def table(axis: str, piles: list[Pile], rows: dict[str, Floats]) -> str:
+    """One sweep as Markdown; each of the ``rows`` is (piles, seeds)."""
     head = [axis, *(f"{pile.value:g}" for pile in piles)]
-    lines = [[name, *(f"{value:.3f}" for value in areas)] for name, areas in rows.items()]
+    lines = [[name, *(f"{of.mean():.3f} ({of.std():.3f})" for of in found)] for name, found in rows.items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
 
 
-def draw(found: dict[str, tuple[list[Pile], dict[str, list[float]]]], options: argparse.Namespace) -> None:
+def draw(found: dict[str, tuple[list[Pile], dict[str, Floats]]], options: argparse.Namespace) -> None:
     """Both sweeps side by side."""
     figure = Figure(figsize=(5.5 * len(found), 4), layout="constrained")
     for number, (axis, (piles, rows)) in enumerate(found.items(), start=1):
         axes = figure.add_subplot(1, len(found), number)
-        for name, areas in rows.items():
-            axes.plot([pile.value for pile in piles], areas, marker="o", label=name)
+        values = [pile.value for pile in piles]
+        for name, of_seeds in rows.items():
+            [line] = axes.plot(values, of_seeds.mean(axis=1), marker="o", label=name)
+            low, high = of_seeds.min(axis=1), of_seeds.max(axis=1)
+            axes.fill_between(values, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axes.axhline(0.5, color="grey", linewidth=0.8)
         axes.set(xlabel=axis, ylabel="test AUC", ylim=(0.3, 1.02))
         axes.legend()
