@@ -5,9 +5,9 @@
 
 Piles are drawn from the cohort's mixed set by its labels, which the cohort must have: they set the experiment up, and
 no training reads them. Each seed draws its own piles and trains anew; tables give mean (standard deviation), pictures
-the mean and all that lies between the lowest and the highest. Piles of the sweep over shares all have the size of the smallest one that can be drawn; piles
-of the sweep over sizes have the cohort's own share. Settings are those of `healthygan benchmark --budget small`.
-Runs that are finished are not trained again; a stopped one goes on.
+the mean and all that lies between the lowest and the highest. Piles of the sweep over shares all have the size of the
+smallest one that can be drawn; piles of the sweep over sizes have the cohort's own share. Settings are those of
+`healthygan benchmark --budget small`. Runs that are finished are not trained again; a stopped one goes on.
 """
 
 import argparse
