@@ -110,6 +110,13 @@ def test_train_score_and_evaluate(
     for path, value in judged.items():
         assert float(value) == pytest.approx(float(scored[path]), abs=2e-6)
 
+    # A folder of labelled images is enough for a judgement, wherever it comes from.
+    elsewhere = ["evaluate", str(run), "--test", str(pile), "-o", str(tmp_path / "elsewhere"), "--device", "cpu"]
+    assert main(elsewhere) == 0
+    assert (tmp_path / "elsewhere" / "scores.csv").read_text() == (run / "evaluation" / "scores.csv").read_text()
+    assert main(["evaluate", str(run), str(folders), "--test", str(pile)]) == 2
+    assert "give one or the other" in capsys.readouterr().err
+
 
 def test_resuming_a_finished_run_leaves_its_model_as_it_is(
     finished_run: tuple[Run, Cohort], capsys: pytest.CaptureFixture[str]

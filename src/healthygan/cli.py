@@ -163,12 +163,10 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
     from healthygan.evaluation import evaluate
     from healthygan.run import Run
 
-    given = any((options.cohort, options.healthy, options.mixed, options.validation, options.test))
     output = options.output or options.run / "evaluation"
-    cohort = _cohort(options) if given else None
     found = evaluate(
         Run(options.run),
-        cohort,
+        _judged(options),
         output,
         control=options.control,
         against=Run(options.against) if options.against else None,
@@ -176,6 +174,15 @@ def _evaluate(options: argparse.Namespace, console: Console) -> None:
         strict=options.strict,
     )
     _show(console, found, output / "report.html")
+
+
+def _judged(options: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """What an evaluation judges, None for the run's own test set; a test set alone will do."""
+    from healthygan.data.cohort import Cohort, load_cohort
+
+    if options.test and not options.cohort:
+        return Cohort.from_folders(test=options.test)
+    return load_cohort(options.cohort, test=options.test) if options.cohort else None
 
 
 def _benchmark(options: argparse.Namespace, console: Console) -> None:
@@ -327,7 +334,10 @@ def _parser() -> argparse.ArgumentParser:
 
     evaluate = verbs.add_parser("evaluate", help="measure a run on a labelled test set; write a report")
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder of a finished training")
-    _cohort_options(evaluate)
+    evaluate.add_argument("cohort", type=Path, nargs="?", metavar="COHORT", help="other images than the run's own")
+    evaluate.add_argument(
+        "--test", type=Path, metavar="DIR", help="instead of COHORT: a folder with healthy/ and diseased/ in it"
+    )
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
     evaluate.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against another run's (DeLong)")
     _control_option(evaluate)

@@ -99,9 +99,13 @@ class Cohort:
 
     @classmethod
     def from_folders(
-        cls, healthy: Path, mixed: Path, validation: Path | None = None, test: Path | None = None
+        cls,
+        healthy: Path | None = None,
+        mixed: Path | None = None,
+        validation: Path | None = None,
+        test: Path | None = None,
     ) -> "Cohort":
-        """Collect the image files of each folder and of all folders below it, hidden ones left out.
+        """Collect the image files of each folder given and of all folders below it, hidden ones left out.
 
         In the subfolders ``healthy`` and ``diseased`` of mixed, validation and test files get that label, all
         other files there none. Patients and sources stay unknown: only a manifest can tell them.

@@ -81,7 +81,8 @@ class Preprocessing(BaseModel):
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change whenever the resulting pixels would."""
-        text = f"{FORMAT_VERSION} {self.model_dump_json()}"
+        # Not while it is off, so that stores from before there was such a setting are still good.
+        text = f"{FORMAT_VERSION} {self.model_dump_json(exclude=None if self.trim else {'trim'})}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def _planes(self, image: DecodedImage) -> NDArray[np.float32]:
