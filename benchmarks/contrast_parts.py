@@ -1,13 +1,14 @@
 """What `contrast` chooses without labels beside what labels say of it: regularisation, and parts of the score.
 
-    python benchmarks/contrast_parts.py COHORT [COHORT ...] [--size 160] [--seeds 3]
+    python benchmarks/contrast_parts.py COHORT [COHORT ...] [--size 160] [--seeds 3] [--divisions 20]
 
-Two tables a cohort, means over seeds. By strength: three criteria that cross-fitted scores of pile and healthy set
-give, of which the detector minimises the misfit, and the AUC of the contrast on the pile's own labels. By share: piles
-drawn with these shares of diseased images, and the AUC of distance, contrast and both together on labelled images
-that nothing learned from: the validation set, or without one the rest of the mixed set and the healthy images held out
-for the threshold. Mixed sets with fewer than 40 healthy images are too small for that. Labels draw the piles and judge;
-nothing learns from them. The test set is not looked at.
+Two tables a cohort, means over seeds, and false alarms. By strength: three criteria that cross-fitted scores of pile
+and healthy set give, of which the detector minimises the misfit, and the AUC of the contrast on the pile's own labels.
+By share: piles drawn with these shares of diseased images, and the AUC of distance, contrast and both together on
+labelled images that nothing learned from: the validation set, or without one the rest of the mixed set and the healthy
+images held out for the threshold. False alarms are piles of healthy images alone, drawn from all that there are,
+patients kept together, in which diseased ones are believed. Mixed sets with fewer than 40 healthy images are too small
+for the last two. Labels draw the piles and judge; nothing learns from them. The test set is not looked at.
 """
 
 import argparse
@@ -35,6 +36,8 @@ from healthygan.positive_unlabelled import PRIORS, Task, crossfitted, learn
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 SMALLEST = 40
 """Healthy images of a mixed set from which piles with small shares can be drawn."""
+ALARM = 0.01
+"""Share of diseased images above which a pile is not taken for healthy."""
 Features = NDArray[np.float32]
 
 
@@ -66,6 +69,7 @@ def main() -> None:
     parser.add_argument("cohorts", type=Path, nargs="+")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--divisions", type=int, default=20, help="of the healthy images, to count false alarms in")
     options = parser.parse_args()
     for location in options.cohorts:
         problem = read(location, options.size)
@@ -78,6 +82,9 @@ def main() -> None:
         print("\n| share | images | distance | contrast | both | share estimated |\n|---:|---:|---:|---:|---:|---:|")
         for share in SHARES:
             row([by_share(problem, seed, share) for seed in range(options.seeds)], f"{share:g}", counts=1)
+        believed = [share_by_chance(problem, seed) for seed in range(options.divisions)]
+        alarms = [f"{share:.2f}" for share in believed if share > ALARM]
+        print(f"\nfalse alarms: {len(alarms)} of {len(believed)} (shares {', '.join(alarms) or 'none'})", flush=True)
 
 
 def row(found: list[list[float]], name: str, counts: int = 0) -> None:
@@ -148,6 +155,19 @@ def by_share(problem: Problem, seed: int, share: float) -> list[float]:
     scores: Floats = np.stack([found.distance.of(features[:, problem.measured]), features @ weight + bias], axis=1)
     kinds = (scores[:, 0], scores[:, 1], found.mixture.log_odds(scores))
     return [len(pile), *(float(roc_auc_score(diseased, kind)) for kind in kinds), found.mixture.share]
+
+
+def share_by_chance(problem: Problem, seed: int) -> float:
+    """The share believed of a pile that is a part, as large as the mixed set's healthy one, of all healthy images."""
+    well = ~problem.mixed.diseased
+    features = np.concatenate([problem.healthy.features, problem.mixed.features[well]])
+    patients = np.concatenate([problem.healthy.patients, problem.mixed.patients[well]])
+    _, numbers = np.unique(patients, return_inverse=True)
+    # Whole patients in a drawn order; the first ones' images are the healthy set.
+    order = np.argsort(np.random.default_rng(seed).permutation(numbers.max() + 1)[numbers], kind="stable")
+    is_mixed = np.arange(len(features)) >= len(problem.healthy.features)
+    task = Task(features[order], is_mixed, patients[order], problem.scale, problem.measured, seed)
+    return learn(task, ContrastConfig()).mixture.share
 
 
 def drawn(problem: Problem, seed: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

