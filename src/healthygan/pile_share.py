@@ -27,7 +27,7 @@ SHARE_BOUNDS, INTERCEPT_BOUNDS, SLOPE_BOUNDS = (-7.0, 7.0), (-30.0, 30.0), (0.0,
 STARTS = (-2.0, 0.0, 2.0)
 """The share's logit that the search begins with: the likelihood may have several peaks."""
 LEAST, LEAST_SPREAD = 1.5, 0.4
-"""What slopes should add up to, and how improbable less is: half a normal distribution. Real diseases reached 1.5 and
+"""What slopes should add up to, and how improbable less is: half a normal distribution. Real diseases reached 1.0 and
 more, chance among healthy people mostly 0.2 to 0.8 (benchmarks/README.md)."""
 RESAMPLES = 200
 
