@@ -1,6 +1,6 @@
 """What `contrast` chooses without labels beside what labels say of it: regularisation, and parts of the score.
 
-    python benchmarks/contrast_parts.py COHORT [COHORT ...] [--size 160] [--seeds 3] [--divisions 20]
+    python benchmarks/contrast_parts.py COHORT [COHORT ...] [--set FIELD=VALUE] [--seeds 3] [--divisions 20]
 
 Two tables a cohort, means over seeds, and false alarms. By strength: three criteria that cross-fitted scores of pile
 and healthy set give, of which the detector minimises the misfit, and the AUC of the contrast on the pile's own labels.
@@ -67,12 +67,12 @@ def main() -> None:
     """Print two tables a cohort."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohorts", type=Path, nargs="+")
-    parser.add_argument("--size", type=int, default=160)
+    parser.add_argument("--set", action="append", default=[], help="beside the preset contrast; repeatable")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--divisions", type=int, default=20, help="of the healthy images, to count false alarms in")
     options = parser.parse_args()
     for location in options.cohorts:
-        problem = read(location, options.size)
+        problem = read(location, options.set)
         print(f"\n{location.parent.name}\n\n| strength | AUC, pile : healthy | log loss | misfit | AUC by labels |")
         print("|---:|---:|---:|---:|---:|")
         for strength, found in by_strength(problem, options.seeds).items():
@@ -93,9 +93,10 @@ def row(found: list[list[float]], name: str, counts: int = 0) -> None:
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def read(location: Path, size: int) -> Problem:
+def read(location: Path, settings: list[str]) -> Problem:
     """Pooled features of all images but the test set's."""
-    cohort, config = load_cohort(location), load_config("contrast", [f"preprocessing.size={size}"])
+    cohort, config = load_cohort(location), load_config("contrast", settings)
+    size = config.preprocessing.size
     parts = divide(cohort, config)
     stores = Stores.build(parts, config, strict=False)
     detector = Contrast(ContrastConfig(), config.preprocessing.channels, size)
