@@ -1,7 +1,7 @@
 """How much an unannotated pile helps: test AUC over the pile's diseased share and over its size, each detector a line.
 
     python benchmarks/pile_sweep.py RUNS COHORT [--detectors contrast,healthygan+] [--shares 0 0.3 0.6 0.9]
-        [--sizes 50 100 200] [--seeds 3] [--picture FILE]
+        [--sizes 50 100 200] [--seeds 3] [--once NAMES] [--picture FILE]
 
 Piles are drawn from the cohort's mixed set by its labels, which the cohort must have: they set the experiment up, and
 no training reads them. Each seed draws its own piles and trains anew; tables give mean (standard deviation), pictures
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="*", default=SHARES)
     parser.add_argument("--sizes", type=int, nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--once", default="", help="detectors that get one seed alone")
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     cohort = load_cohort(options.cohort)
@@ -101,7 +102,8 @@ def drawn(cohort: Cohort, pile: Pile, seed: int) -> Cohort:
 
 def areas(cohort: Cohort, pile: Pile, method: Method, options: argparse.Namespace) -> list[float]:
     """Test AUC by seed of a detector that learned with such a pile."""
-    return [area(cohort, pile, method, seed, options.runs) for seed in range(options.seeds)]
+    seeds = 1 if method.name in options.once.split(",") else options.seeds
+    return [area(cohort, pile, method, seed, options.runs) for seed in range(seeds)]
 
 
 def area(cohort: Cohort, pile: Pile, method: Method, seed: int, runs: Path) -> float:
@@ -117,8 +119,13 @@ def area(cohort: Cohort, pile: Pile, method: Method, seed: int, runs: Path) -> f
 def table(axis: str, piles: list[Pile], rows: dict[str, Floats]) -> str:
     """One sweep as Markdown; each of the ``rows`` is (piles, seeds)."""
     head = [axis, *(f"{pile.value:g}" for pile in piles)]
-    lines = [[name, *(f"{of.mean():.3f} ({of.std():.3f})" for of in found)] for name, found in rows.items()]
+    lines = [[name, *map(cell, found)] for name, found in rows.items()]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def cell(of_seeds: Floats) -> str:
+    """Mean and, of several seeds, standard deviation."""
+    return f"{of_seeds.mean():.3f}" + (f" ({of_seeds.std():.3f})" if len(of_seeds) > 1 else "")
 
 
 def draw(found: dict[str, tuple[list[Pile], dict[str, Floats]]], options: argparse.Namespace) -> None:
