@@ -54,14 +54,13 @@ def main() -> None:
     found = {}
     for axis, piles in sweeps(cohort, options.shares, options.sizes).items():
         if piles:
-            found[axis] = {
+            rows = {
                 method.name: np.array([areas(cohort, pile, method, options) for pile in piles]) for method in methods
             }
-            print(table(axis, piles, found[axis]), flush=True)
+            print(table(axis, piles, rows), flush=True)
+            found[axis] = piles, rows
     if options.picture:
-        draw(
-            {axis: (sweeps(cohort, options.shares, options.sizes)[axis], rows) for axis, rows in found.items()}, options
-        )
+        draw(found, options)
 
 
 def sweeps(cohort: Cohort, shares: list[float], sizes: list[int]) -> dict[str, list[Pile]]:

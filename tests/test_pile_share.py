@@ -42,6 +42,11 @@ def test_probabilities_rise_with_the_score_and_average_to_the_share():
     assert expit(found.log_odds(mixed)).mean() == pytest.approx(found.share, abs=0.01)
 
 
+def test_a_pile_like_the_healthy_set_holds_few_diseased_with_any_slope():
+    random = np.random.default_rng(3)
+    assert fit_mixture(random.standard_normal((300, 1)), random.standard_normal((300, 1))).share < 0.15
+
+
 def test_chance_differences_between_healthy_people_are_no_disease():
     def fit(seed):
         random = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.data.cohort import Cohort, CohortImage, Split, column_value
-from healthygan.data.margins import DARK, find_margins
+from healthygan.data.margins import find_margins, is_bright
 from healthygan.metrics import auc
 
 UNKNOWN = "unknown"
@@ -142,6 +142,5 @@ def _statistics(image: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _in_margins(image: NDArray[np.float64]) -> float:
-    low, high = image.min(), image.max()
-    found = find_margins(image[None] > low + DARK * (high - low))
+    found = find_margins(is_bright(image[None], image.min(), image.max()))
     return 1 - (1 - found.top - found.bottom) * (1 - found.left - found.right)

@@ -25,11 +25,17 @@ class Margins(NamedTuple):
 NO_MARGINS = Margins()
 
 
+def is_bright(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.bool_]:
+    """Which values are not dark where ``low`` is black and ``high`` is white; same shape."""
+    bright: NDArray[np.bool_] = values > low + DARK * (high - low)
+    return bright
+
+
 def find_margins(bright: NDArray[np.bool_]) -> Margins:
     """Margins around all that any of n planes shows; none where nothing is shown at all.
 
     Args:
-        bright: n x H x W, pixels that are not dark.
+        bright: n x H x W, as of ``is_bright``.
     """
     rows = (bright.mean(axis=2) > FEW).any(axis=0)
     columns = (bright.mean(axis=1) > FEW).any(axis=0)

@@ -9,7 +9,7 @@ import nibabel as untyped_nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from healthygan.data.margins import DARK, find_margins
+from healthygan.data.margins import find_margins, is_bright
 from healthygan.data.readers import DecodedImage, ImageInfo, ReaderOptions, blaming
 from healthygan.errors import UnreadableImage
 
@@ -45,8 +45,7 @@ class NiftiReader:
         if not finite.size:
             raise UnreadableImage(f"{path}: no finite voxel; leave it out")
         low, high = black_and_white(finite, options)
-        dark = low + DARK * (high - low)
-        margins = find_margins(np.stack([plane > dark for _, plane in planes(voxels, options)]))
+        margins = find_margins(np.stack([is_bright(plane, low, high) for _, plane in planes(voxels, options)]))
         for number, plane in planes(voxels, options):
             pixels = np.where(np.isfinite(plane), plane, np.float32(low))
             yield DecodedImage(pixels, low, high, number, margins)

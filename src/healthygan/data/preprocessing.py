@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from healthygan.data.margins import DARK, NO_MARGINS, Margins, find_margins
+from healthygan.data.margins import NO_MARGINS, Margins, find_margins, is_bright
 from healthygan.data.readers import DecodedImage, ReaderOptions
 
 FORMAT_VERSION = 2
@@ -99,7 +99,7 @@ class Preprocessing(BaseModel):
             return NO_MARGINS
         if image.margins is not None:
             return image.margins
-        bright = planes > DARK
+        bright = is_bright(planes, 0, 1)
         bright[:, : self._top(planes.shape[1])] = False
         return find_margins(bright)
 

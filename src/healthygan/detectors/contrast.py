@@ -120,25 +120,25 @@ class Contrast(PretrainedDetector):
             for name, part in _parts(found, is_mixed).items()
         }
         odds = found.mixture.log_odds(found.crossfitted)
-        of_pile, stores = [self._rank(mixed, pile, odds[is_mixed], training)], [mixed]
-        if aside := training.aside:
-            every = np.arange(len(aside))
-            of_pile.append(resumable(training, "aside", lambda done: self._odds(aside, every, done)).numpy())
-            stores.append(aside)
+        of_pile = self._rank(mixed, pile, odds[is_mixed], training)
         if training.fabric.is_global_zero:
-            ranked = np.concatenate(of_pile, dtype=np.float64)
-            _report(training.folder, found, odds[~is_mixed], ranked, stores)
+            stores = [mixed, *([training.aside] if training.aside else [])]
+            _report(training.folder, found, odds[~is_mixed], of_pile, stores)
         usual = self._usual(healthy)
         return self.learned | {"usual": usual, "map_scale": self._map_scale(mixed, usual)}
 
     def _rank(self, mixed: ImageStore, learned: NDArray[np.int64], odds: Floats, training: Training) -> Floats:
-        """Log odds of the whole mixed set: those that were cross-fitted, and the others', who were not learned from."""
+        """Log odds of the whole mixed set, then of what is held out of it: cross-fitted where it was learned from."""
         others = np.setdiff1d(np.arange(len(mixed)), learned)
         ranked = np.empty(len(mixed))
         ranked[learned] = odds
         if len(others):
             ranked[others] = resumable(training, "others", lambda done: self._odds(mixed, others, done)).numpy()
-        return ranked
+        if not (aside := training.aside):
+            return ranked
+        every = np.arange(len(aside))
+        held_out = resumable(training, "aside", lambda done: self._odds(aside, every, done)).numpy()
+        return np.concatenate([ranked, held_out], dtype=np.float64)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
