@@ -21,17 +21,20 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from healthygan import evaluate, load_cohort, load_config, metrics, train, workflow
-from healthygan.arrays import Floats, in_batches
-from healthygan.config import Config
+from healthygan import evaluate, load_cohort, load_config, train
+from healthygan.common.batching import in_batches
+from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, CohortImage, Label
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
 from healthygan.detectors.healthygan_plus import BATCH, HealthyGANPlus, JoinedScorer
-from healthygan.holdout import divide
-from healthygan.prediction import scores
-from healthygan.run import Run
+from healthygan.detectors.prediction import scores
+from healthygan.runs import train as workflow
+from healthygan.runs.config import Config
+from healthygan.runs.partition import partition_cohort
+from healthygan.stats import metrics
+from healthygan.stats.arrays import Floats
 
 ALONE = "detector.evidence=0"
 WITHOUT = {
@@ -72,7 +75,7 @@ class Judged:
 
     @classmethod
     def of(cls, cohort: Cohort, config: Config) -> "Judged":
-        parts = divide(cohort, config)
+        parts = partition_cohort(cohort, config)
         images = parts.validation or parts.mixed
         store = ImageStore.build([image.path for image in images], config.preprocessing, title="judged images")
         return cls(images, store, not parts.validation)

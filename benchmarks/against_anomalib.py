@@ -79,11 +79,11 @@ def export(options: argparse.Namespace, folder: Path) -> None:
     import numpy as np
     import torch
 
-    from healthygan.backbones import embedded_state
     from healthygan.data.cohort import Label, Split, load_cohort
     from healthygan.data.preprocessing import Preprocessing
     from healthygan.data.store import ImageStore
     from healthygan.detectors.padim import PaDiM, PaDiMConfig
+    from healthygan.nn.backbones import embedded_state
 
     cohort = load_cohort(options.cohort)
     shape = Preprocessing(size=options.size, channels=1)
@@ -107,12 +107,13 @@ def ours(options: argparse.Namespace) -> dict[str, float]:
     import torch
     from lightning import Fabric
 
+    from healthygan.common.run_folder import Run
     from healthygan.data.preprocessing import Preprocessing, to_tensor
     from healthygan.data.store import ImageStore
     from healthygan.detectors.padim import PaDiM, PaDiMConfig
     from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig
-    from healthygan.run import Run
-    from healthygan.training import Training, TrainingConfig
+    from healthygan.training.config import TrainingConfig
+    from healthygan.training.loop import Training
 
     folder = options.cohort
     shape = Preprocessing(size=options.size, channels=1)

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import torch
 
-from healthygan import backbones
-from healthygan.backbones import Backbone, load_backbone
+from healthygan.nn import backbones
+from healthygan.nn.backbones import Backbone, load_backbone
 
 LAYERS = (1, 2, 3, 4, 5)
 BATCH = 32

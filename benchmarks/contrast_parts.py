@@ -23,15 +23,14 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from healthygan import load_cohort, load_config
-from healthygan.arrays import Floats
-from healthygan.backbones import load_backbone
 from healthygan.data.cohort import CohortImage, Label
 from healthygan.data.store import ImageStore
-from healthygan.decision import Stores
-from healthygan.detectors.contrast import STRENGTHS, Contrast, ContrastConfig
-from healthygan.holdout import divide
-from healthygan.pile_share import fit_mixture
-from healthygan.positive_unlabelled import PRIORS, Task, crossfitted, learn
+from healthygan.detectors.contrast.detector import STRENGTHS, Contrast, ContrastConfig
+from healthygan.detectors.contrast.positive_unlabelled import PRIORS, PUProblem, crossfitted, learn
+from healthygan.detectors.contrast.prevalence import fit_mixture
+from healthygan.nn.backbones import load_backbone
+from healthygan.runs.partition import Stores, partition_cohort
+from healthygan.stats.arrays import Floats
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 SMALLEST = 40
@@ -97,7 +96,7 @@ def read(location: Path, settings: list[str]) -> Problem:
     """Pooled features of all images but the test set's."""
     cohort, config = load_cohort(location), load_config("contrast", settings)
     size = config.preprocessing.size
-    parts = divide(cohort, config)
+    parts = partition_cohort(cohort, config)
     stores = Stores.build(parts, config, strict=False)
     detector = Contrast(ContrastConfig(), config.preprocessing.channels, size)
     detector.backbone = load_backbone(size=size)
@@ -118,12 +117,12 @@ def read(location: Path, settings: list[str]) -> Problem:
     )
 
 
-def task_of(problem: Problem, pile: NDArray[np.int64], seed: int) -> Task:
+def task_of(problem: Problem, pile: NDArray[np.int64], seed: int) -> PUProblem:
     """Telling some of the mixed images from the healthy set."""
     features = np.concatenate([problem.healthy.features, problem.mixed.features[pile]])
     groups = np.concatenate([problem.healthy.patients, problem.mixed.patients[pile]])
     is_mixed = np.arange(len(features)) >= len(problem.healthy.features)
-    return Task(features, is_mixed, groups, problem.scale, problem.measured, seed)
+    return PUProblem(features, is_mixed, groups, problem.scale, problem.measured, seed)
 
 
 def by_strength(problem: Problem, seeds: int) -> dict[float, list[list[float]]]:
@@ -167,7 +166,7 @@ def share_by_chance(problem: Problem, seed: int) -> float:
     # Whole patients in a drawn order; the first ones' images are the healthy set.
     order = np.argsort(np.random.default_rng(seed).permutation(numbers.max() + 1)[numbers], kind="stable")
     is_mixed = np.arange(len(features)) >= len(problem.healthy.features)
-    task = Task(features[order], is_mixed, patients[order], problem.scale, problem.measured, seed)
+    task = PUProblem(features[order], is_mixed, patients[order], problem.scale, problem.measured, seed)
     return learn(task, ContrastConfig()).mixture.share
 
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from score_speed import FloatArray, write_pile
 
-from healthygan import training, workflow
-from healthygan.config import load_config
+from healthygan.common.run_folder import Run
 from healthygan.data.store import ImageStore
-from healthygan.run import Run
-from healthygan.training import Batch, Batches, Training, launch
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
+from healthygan.training import loop as training
+from healthygan.training.batches import Batch, Batches
+from healthygan.training.loop import Training, launch
 
 
 def clocks() -> FloatArray:

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from healthygan import export, metrics
-from healthygan.arrays import Floats, in_batches
+from healthygan.common.batching import in_batches
+from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.run import Run
-from healthygan.workflow import load
+from healthygan.inference import engines as export
+from healthygan.runs.train import load
+from healthygan.stats import metrics
+from healthygan.stats.arrays import Floats
 
 CALIBRATION, BATCH = 100, 32
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan.data.preprocessing import Preprocessing
-from healthygan.data.readers import read_frames
+from healthygan.data.readers.reading import read_frames
 
 REPEATS = 5
 

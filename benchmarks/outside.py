@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healthygan import load_cohort
+from healthygan.common.files import content_hash
 from healthygan.data.cohort import Cohort, Label, Split
-from healthygan.files import content_hash
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from healthygan.controls import control_aucs, controls
 from healthygan.data.cohort import Cohort, Label, Split
-from healthygan.data.phantoms import KINDS, Kind, write_cohort
+from healthygan.data.datasets.phantoms.generate import KINDS, Kind, write_cohort
+from healthygan.data.inspection.controls import control_aucs, controls
 
 IMAGES = 300  # of each class
 LIMIT = 0.65

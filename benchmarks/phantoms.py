@@ -6,9 +6,9 @@ python benchmarks/phantoms.py DIR [options of healthygan benchmark]
 import sys
 from pathlib import Path
 
-from healthygan import demo
-from healthygan.cli import main
-from healthygan.data.phantoms import write_cohort
+from healthygan.cli import demo
+from healthygan.cli.main import main
+from healthygan.data.datasets.phantoms.generate import write_cohort
 
 
 def run(folder: Path, options: list[str]) -> int:

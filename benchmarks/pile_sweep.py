@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from healthygan import evaluate, load_cohort, train
-from healthygan.arrays import Floats
-from healthygan.budgets import Method, load_budget, plan
+from healthygan.benchmark.budgets import Method, load_budget, plan
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
+from healthygan.stats.arrays import Floats
 
 SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 

@@ -9,8 +9,8 @@ import argparse
 import time
 from pathlib import Path
 
-from healthygan.data.protocols.chestxray14 import NAME, prepare_chestxray14
-from healthygan.data.protocols.text import read_table
+from healthygan.data.datasets.chestxray14 import NAME, prepare_chestxray14
+from healthygan.data.datasets.text import read_table
 
 
 def main() -> None:

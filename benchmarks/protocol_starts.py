@@ -18,7 +18,7 @@ import nibabel
 import numpy as np
 from PIL import Image
 
-from healthygan.data.protocols.covidx import official_sources
+from healthygan.data.datasets.covidx import official_sources
 
 PART = 24
 """Images a split."""
@@ -37,8 +37,8 @@ def main() -> None:
         place = options.work / protocol
         arguments, manifest = MAKERS[protocol](place)
         prepared = run("prepare", protocol, *arguments)
-        few = (f"training.{name}={options.iterations}" for name in ("iterations", "decay_iterations"))
-        settings = [part for text in (*options.set, *few) for part in ("--set", text)]
+        shorten_list = (f"training.{name}={options.iterations}" for name in ("iterations", "decay_iterations"))
+        settings = [part for text in (*options.set, *shorten_list) for part in ("--set", text)]
         trained = run("train", manifest, "--config", protocol, "--run", place / "run", *settings)
         with manifest.open(encoding="utf-8") as file:
             images = sum(1 for _ in file) - 1

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from healthygan import Run, evaluate
-from healthygan.figures import Picture, panels
+from healthygan.viz.overlays import Picture, panels
 
 SCALE = 3
 ROWS = {"found": 2, "passed": 1}

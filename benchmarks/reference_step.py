@@ -22,12 +22,12 @@ import torch
 from lightning import Fabric
 from torch import Tensor, nn
 
-from healthygan import losses
-from healthygan.config import load_config
+from healthygan.common.memory import memory_kept
 from healthygan.detectors.healthygan import HealthyGANConfig, HealthyGANRecipe
-from healthygan.memory import memory_kept
-from healthygan.networks import Discriminator, Generator
-from healthygan.training import Batch
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, Generator
+from healthygan.runs.config import load_config
+from healthygan.training.batches import Batch
 
 
 class Residual(nn.Module):

@@ -22,13 +22,13 @@ from matplotlib import pyplot as plt
 from reference_step import batch_of, processor_seconds
 from score_speed import CASES, untrained_run, write_pile
 
-from healthygan import workflow
-from healthygan.config import load_config
+from healthygan.common.memory import memory_kept
+from healthygan.common.run_folder import Run
 from healthygan.data.store import ImageStore
 from healthygan.detectors.healthygan_plus import HealthyGANPlus
-from healthygan.memory import memory_kept
-from healthygan.run import Run
-from healthygan.scoring import score
+from healthygan.inference.score import score
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
 
 COUNTS = (250, 1000, 4000)
 SIDE = load_config("small").preprocessing.size

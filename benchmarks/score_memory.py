@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from healthygan import workflow
-from healthygan.config import load_config
-from healthygan.run import Decision, Run, save_tensors
+from healthygan.common.run_folder import Decision, Run
+from healthygan.common.tensors import save_tensors
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
 
 PILES = (1_000, 20_000)
 LIMIT_MB = 300
@@ -44,7 +45,7 @@ def write_pile(folder: Path, count: int) -> Path:
 def peak_mb(run: Path, pile: Path, output: Path) -> float:
     """Greatest resident memory of the process that scores, in MB."""
     code = (
-        "import resource, sys; from healthygan.cli import main; "
+        "import resource, sys; from healthygan.cli.main import main; "
         "code = main(sys.argv[1:]); "
         "print('PEAK', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024); sys.exit(code)"
     )

@@ -23,22 +23,25 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan import workflow
-from healthygan.config import load_config
-from healthygan.files import write_text
-from healthygan.run import Decision, Run, save_tensors
+from healthygan.common.files import write_text
+from healthygan.common.run_folder import Decision, Run
+from healthygan.common.tensors import save_tensors
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
 
 FloatArray = NDArray[np.float64]
 HERE = Path(__file__).resolve().parents[1] / "src"
 CHILD = """
 import sys, time
 from pathlib import Path
-import healthygan.scoring, scipy.stats, matplotlib  # noqa: F401
-from healthygan.run import Run
+import healthygan.inference.score, scipy.stats, matplotlib  # noqa: F401
+from healthygan.common.run_folder import Run
 run, pile, output, maps, engine = sys.argv[1:]
 more = {"torch": {}, "bf16": {"precision": "bf16"}}.get(engine, {"engine": engine})
 start, before = time.perf_counter(), time.process_time()
-healthygan.scoring.score(Run(Path(run)), [Path(pile)], Path(output), overlays=maps == "maps", device="cpu", **more)
+healthygan.inference.score.score(
+    Run(Path(run)), [Path(pile)], Path(output), overlays=maps == "maps", device="cpu", **more
+)
 print("TOOK", time.perf_counter() - start, time.process_time() - before)
 """
 

@@ -15,18 +15,19 @@ from pathlib import Path
 
 import numpy as np
 
-from healthygan import InputError, Run, load_config, workflow
-from healthygan.backbones import load_backbone
-from healthygan.conformal import threshold_for_specificity
+from healthygan import InputError, Run, load_config
+from healthygan.common.tensors import load_tensors
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.store import ImageStore
-from healthygan.holdout import divide
-from healthygan.intervals import over_seeds
-from healthygan.metrics import called_diseased
-from healthygan.prediction import best_device, scores
-from healthygan.run import load_tensors
-from healthygan.selection import ORACLE, Extractor
-from healthygan.units import Units
+from healthygan.detectors.prediction import best_device, scores
+from healthygan.nn.backbones import load_backbone
+from healthygan.runs import train as workflow
+from healthygan.runs.aggregation import Units
+from healthygan.runs.partition import partition_cohort
+from healthygan.runs.selection import ORACLE, Extractor
+from healthygan.stats.conformal import threshold_for_specificity
+from healthygan.stats.intervals import over_seeds
+from healthygan.stats.metrics import called_diseased
 
 RULES = ("fid", "aucp", "validation_auc", "last", ORACLE)
 
@@ -106,7 +107,7 @@ def realised(run: Run, rule: str, iteration: int, device: str) -> tuple[float, i
     of_healthy = marks.spread(np.array([label is Label.HEALTHY for label in marks.labels()]))
     healthy = tuple(compress(tests, of_healthy))
     found = []
-    for images, title in ((divide(cohort, config).threshold, "held-out healthy"), (healthy, "test healthy")):
+    for images, title in ((partition_cohort(cohort, config).threshold, "held-out healthy"), (healthy, "test healthy")):
         store = ImageStore.build([image.path for image in images], config.preprocessing)
         units = Units.of(images, store.owner, config.selection)
         found.append(units.scores(scores(detector, store, title)))

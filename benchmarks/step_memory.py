@@ -15,9 +15,9 @@ from contextlib import nullcontext
 import torch
 from reference_step import ReferenceStep, batch_of, fast_step, networks
 
-from healthygan.config import load_config
+from healthygan.common.memory import memory_kept
 from healthygan.detectors.healthygan import HealthyGANConfig
-from healthygan.memory import memory_kept
+from healthygan.runs.config import load_config
 
 STEPS = {"reference": torch.float32, "fast": torch.float32, "bf16": torch.bfloat16}
 

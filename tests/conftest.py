@@ -14,6 +14,8 @@ from scipy.ndimage import gaussian_filter
 
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 
+pytest_plugins = ("fixtures.evaluations", "fixtures.inspections")
+
 SIZE = 16
 TINY = (
     "detector.evidence=0",
@@ -100,9 +102,9 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished_run(manifest: Path, tmp_path_factory: pytest.TempPathFactory):
     """(Run, Cohort) of a training of a few iterations. Read it; copy the folder to change it."""
-    from healthygan import workflow
-    from healthygan.config import load_config
     from healthygan.data.cohort import Cohort
+    from healthygan.runs import train as workflow
+    from healthygan.runs.config import load_config
 
     cohort = Cohort.from_manifest(manifest)
     folder = tmp_path_factory.mktemp("runs") / "tiny"

@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 
-from healthygan.cli import main
+from healthygan.cli.main import main
+from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
-from healthygan.run import Run
 
 PROGRESS = re.compile(r".+: \d+/\d+(, \d+ s left.*| in \d+ s)")
 HEADER = "path,split,label,patient_id\n"
@@ -372,7 +372,7 @@ def _disk_full(call: str, prepare: Callable[[World], list[str]]) -> Callable[[Wo
 
 
 def _disk_full_between(world: World) -> list[str]:
-    world.patch.setattr("healthygan.scoring._Partial.keep", _fail_with(errno.ENOSPC))
+    world.patch.setattr("healthygan.inference.partial._Partial.keep", _fail_with(errno.ENOSPC))
     return world.score()
 
 

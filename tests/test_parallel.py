@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from healthygan.errors import InputError
-from healthygan.run import Run, load_tensors
-from healthygan.training import Recipe, Training, TrainingConfig, launch
+from healthygan.common.errors import InputError
+from healthygan.common.run_folder import Run
+from healthygan.common.tensors import load_tensors
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training, launch
+from healthygan.training.recipe import Recipe
 
 DETECTOR = (
     "detector.name=healthygan",

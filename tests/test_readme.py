@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import healthygan
-from healthygan import cli
-from healthygan.config import preset_names
+from healthygan.cli import main as cli
+from healthygan.runs.config import preset_names
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

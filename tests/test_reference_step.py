@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from healthygan.detectors.healthygan import HealthyGANConfig
-from healthygan.networks import Discriminator, Generator
-from healthygan.training import Batch
+from healthygan.nn.networks import Discriminator, Generator
+from healthygan.training.batches import Batch
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "reference_step.py"
 RATE = 1e-4

@@ -10,36 +10,32 @@ The Python API does what the command line does::
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-try:
-    __version__ = version("healthygan")
-except PackageNotFoundError:  # run from a source tree that is not installed
-    __version__ = "0"
+from healthygan.common.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from healthygan.config import Config, load_config
+    from healthygan.common.errors import InputError
+    from healthygan.common.run_folder import Run
     from healthygan.data.cohort import Cohort, load_cohort
-    from healthygan.errors import InputError
-    from healthygan.evaluation import evaluate
-    from healthygan.inspection.inspection import inspect_cohort
-    from healthygan.run import Run
-    from healthygan.scoring import score
-    from healthygan.workflow import train
+    from healthygan.data.inspection.inspect import inspect_cohort
+    from healthygan.evaluation.evaluate import evaluate
+    from healthygan.inference.score import score
+    from healthygan.runs.config import Config, load_config
+    from healthygan.runs.train import train
 else:
     # Loaded at their first use: ``healthygan --help`` need not wait for torch.
     _HOMES = {
         "Cohort": "data.cohort",
-        "Config": "config",
-        "InputError": "errors",
-        "Run": "run",
-        "evaluate": "evaluation",
-        "inspect_cohort": "inspection.inspection",
+        "Config": "runs.config",
+        "InputError": "common.errors",
+        "Run": "common.run_folder",
+        "evaluate": "evaluation.evaluate",
+        "inspect_cohort": "data.inspection.inspect",
         "load_cohort": "data.cohort",
-        "load_config": "config",
-        "score": "scoring",
-        "train": "workflow",
+        "load_config": "runs.config",
+        "score": "inference.score",
+        "train": "runs.train",
     }
 
     def __getattr__(name: str) -> object:

@@ -2,6 +2,6 @@
 
 import sys
 
-from healthygan.cli import main
+from healthygan.cli.main import main
 
 sys.exit(main())

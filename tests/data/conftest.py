@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort
-from healthygan.errors import InputError
 
 
 @pytest.fixture(scope="session")

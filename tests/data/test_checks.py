@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from healthygan.common.errors import InputError
 from healthygan.data import checks
 from healthygan.data.checks import same_bytes, verify
 from healthygan.data.cohort import Cohort, CohortImage, Split, load_cohort
-from healthygan.errors import InputError
 
 
 def test_sound_cohort_passes(small: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split, load_cohort
-from healthygan.errors import InputError
 
 # reading a manifest
 

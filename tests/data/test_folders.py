@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort, Split
-from healthygan.errors import InputError
 
 
 def test_linked_folders_are_followed_once(png, small: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

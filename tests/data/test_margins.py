@@ -23,10 +23,10 @@ def test_what_any_plane_shows_is_no_margin() -> None:
 
 def test_specks_are_part_of_a_margin() -> None:
     shown = bright(100, 100, slice(10, 90), slice(10, 90))
-    few = int(100 * FEW)
-    shown[2, :few] = True
+    count = int(100 * FEW)
+    shown[2, :count] = True
     assert find_margins(shown[None]).top == pytest.approx(0.1)
-    shown[2, : few + 1] = True
+    shown[2, : count + 1] = True
     assert find_margins(shown[None]).top == pytest.approx(0.02)
 
 

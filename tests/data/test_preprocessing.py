@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from healthygan.data.margins import NO_MARGINS, Margins
 from healthygan.data.preprocessing import Preprocessing, to_tensor
-from healthygan.data.readers import DecodedImage, ReaderOptions, read_frames
+from healthygan.data.readers.base import DecodedImage, ReaderOptions
+from healthygan.data.readers.reading import read_frames
 
 
 def grey(pixels: NDArray[np.generic], low: float = 0, high: float = 65535) -> DecodedImage:

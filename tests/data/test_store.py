@@ -13,11 +13,11 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from healthygan.common.errors import InputError, UnreadableImage
 from healthygan.data import store as store_module
 from healthygan.data.preprocessing import Preprocessing
-from healthygan.data.readers import read_frames
+from healthygan.data.readers.reading import read_frames
 from healthygan.data.store import ImageStore, default_cache
-from healthygan.errors import InputError, UnreadableImage
 
 SIZE = 8
 SMALL = Preprocessing(size=SIZE)
@@ -36,7 +36,7 @@ def stack(path: Path, values: list[int]) -> Path:
     return path
 
 
-def torn(path: Path) -> Path:
+def truncated(path: Path) -> Path:
     """A PNG with a good header and half its pixels."""
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(path, "PNG")
     content = path.read_bytes()
@@ -59,7 +59,7 @@ def paths(tmp_path: Path) -> list[Path]:
     return [
         png(tmp_path / "a.png", 10),
         stack(tmp_path / "b.tif", [20, 21, 22]),
-        torn(tmp_path / "c.png"),
+        truncated(tmp_path / "c.png"),
         tmp_path / "note.png",
         png(tmp_path / "e.png", 50),
     ]
@@ -268,13 +268,16 @@ def test_strict_stops_at_the_first_file_that_cannot_be_decoded(
     tmp_path: Path, cache: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "BATCH", 1)
-    files = [torn(tmp_path / "0.png"), *(png(tmp_path / f"{number}.png", number) for number in range(1, 9))]
+    files = [
+        truncated(tmp_path / "0.png"),
+        *(png(tmp_path / f"{number}.png", number) for number in range(1, 9)),
+    ]
     with pytest.raises(UnreadableImage, match=r"0\.png: damaged"):
         ImageStore.build(files, SMALL, cache=cache, workers=1, strict=True)
     assert decoded == ["0.png"]
 
 
-@pytest.mark.parametrize("make", [torn, lambda path: path])
+@pytest.mark.parametrize("make", [truncated, lambda path: path])
 def test_store_without_a_good_frame_is_refused(tmp_path: Path, cache: Path, make: Callable[[Path], Path]) -> None:
     for _ in range(2):  # made, then found
         with pytest.raises(InputError, match=r"none of 1 files could be read; first: .*a\.png") as caught:

@@ -10,11 +10,13 @@ from lightning import Fabric
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from healthygan import metrics
+from healthygan.common.run_folder import Run
 from healthygan.data.preprocessing import to_tensor
 from healthygan.detectors import registry
-from healthygan.run import Run
-from healthygan.training import Batch, Training, TrainingConfig
+from healthygan.stats import metrics
+from healthygan.training.batches import Batch
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
 
 SIDE = 32
 SQUARE = 7
@@ -47,11 +49,11 @@ def _phantom(random: np.random.Generator, *, diseased: bool) -> NDArray[np.uint1
     return (image.clip(0, 1) * 65535).astype(np.uint16)[None]
 
 
-def _training(folder: Path, watched: Phantoms | None = None, **settings) -> Training:
+def _training(folder: Path, early_stopping_healthy: Phantoms | None = None, **settings) -> Training:
     """A training in a new run folder, on one thread of the CPU."""
     given = {"decay_iterations": 0, "batch_size": 16, "device": "cpu", "log_every": 50, "sample_every": 10_000}
     config = TrainingConfig(**(given | {"checkpoint_every": settings["iterations"]} | settings))
-    return Training(config, Run(folder), Fabric(accelerator="cpu", devices=1), watched)
+    return Training(config, Run(folder), Fabric(accelerator="cpu", devices=1), early_stopping_healthy)
 
 
 @pytest.fixture

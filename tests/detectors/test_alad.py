@@ -148,17 +148,17 @@ def test_scores_come_from_averages_between_old_and_new_weights(fabric, batch_of)
     assert recipe.weights().keys() == detector_of().weights().keys()
 
 
-def test_the_figure_is_the_fm_score_of_the_averages(fabric, batch_of):
+def test_the_early_stopping_metric_is_the_fm_score_of_the_averages(fabric, batch_of):
     recipe = recipe_of(fabric, score="l1")
     recipe.step(1, batch_of(8, dtype=torch.float32))
     other = detector_of(score="fm")
     other.load_weights(recipe.weights())
     x = batch_of(dtype=torch.float32).healthy
-    torch.testing.assert_close(recipe.figure(x), other.predict(x).score)
+    torch.testing.assert_close(recipe.early_stopping_metric(x), other.predict(x).score)
 
 
 @pytest.mark.parametrize(
-    ("figures", "patience", "finished"),
+    ("metrics", "patience", "finished"),
     [
         ([], 2, False),
         ([3.0, 2.0, 2.5], 2, False),
@@ -167,9 +167,9 @@ def test_the_figure_is_the_fm_score_of_the_averages(fabric, batch_of):
         ([1.0, 2.0, 2.0, 2.0], 0, False),
     ],
 )
-def test_training_ends_when_the_lowest_figure_is_old(fabric, figures, patience, finished):
+def test_training_ends_when_the_lowest_metric_is_old(fabric, metrics, patience, finished):
     recipe = recipe_of(fabric, patience=patience)
-    assert recipe.finished(dict(enumerate(figures, start=1))) is finished
+    assert recipe.finished(dict(enumerate(metrics, start=1))) is finished
 
 
 @pytest.mark.slow

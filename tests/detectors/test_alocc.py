@@ -87,12 +87,12 @@ def test_the_score_is_the_negated_logit_of_the_refined_image(batch_of):
     assert np.array_equal(np.argsort(found.score.numpy()), order)
 
 
-def test_the_figure_is_the_reconstruction_without_noise(fabric, batch_of):
+def test_the_early_stopping_metric_is_the_reconstruction_without_noise(fabric, batch_of):
     recipe, x = recipe_of(fabric, torch.float64), batch_of().healthy
     recipe.networks.eval()
     with torch.no_grad():
         expected = alocc.reconstruction_error(x, recipe.refiner(x))
-    torch.testing.assert_close(recipe.figure(x), expected)
+    torch.testing.assert_close(recipe.early_stopping_metric(x), expected)
 
 
 @pytest.mark.parametrize(("rho", "finished"), [(0.0, False), (0.04, False), (0.06, True)])

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from healthygan import workflow
-from healthygan.cli import main
-from healthygan.config import parse_config, preset_names
+from healthygan.cli.main import main
+from healthygan.common.errors import InputError
+from healthygan.common.tensors import load_tensors, save_tensors
 from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
-from healthygan.detectors.base import WatchedConfig
+from healthygan.detectors.base import EarlyStoppingConfig
 from healthygan.detectors.pretrained import PretrainedDetector
-from healthygan.errors import InputError
-from healthygan.holdout import divide
-from healthygan.run import load_tensors, save_tensors
-from healthygan.training import Stopped, Training
+from healthygan.runs import train as workflow
+from healthygan.runs.config import parse_config, preset_names
+from healthygan.runs.partition import partition_cohort
+from healthygan.training.loop import Stopped, Training
 
 SIZE = 16
 SMALL = {
@@ -88,7 +88,7 @@ def fitted():
 def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
-    decide = workflow.select_and_decide
+    decide = workflow.select_and_finalize
 
     def train(kind):
         def noting(run, detector, *rest):
@@ -215,7 +215,7 @@ def test_a_stopped_and_resumed_training_is_the_uninterrupted_one_bit_for_bit(
     for name in ("model", "decision"):
         assert getattr(whole, name).read_bytes() == getattr(parts, name).read_bytes()
     assert whole.log.read_text() == parts.log.read_text()
-    assert whole.load_figures() == parts.load_figures()
+    assert whole.load_early_stopping() == parts.load_early_stopping()
 
 
 def leaves(state):
@@ -279,38 +279,40 @@ def test_larger_powers_of_two_are_borne(kind, size):
 
 
 @pytest.mark.parametrize("kind", ["alad", "alocc"])
-def test_a_watched_detector_keeps_whole_patients_of_the_healthy_set_out(kind, cohort):
+def test_an_early_stopping_detector_keeps_whole_patients_of_the_healthy_set_out(kind, cohort):
     config = config_of(kind)
-    assert isinstance(config.detector, WatchedConfig)
-    parts = divide(cohort, config)
-    watched = parts.watched
-    uses = (parts.healthy, watched, parts.choice_healthy, parts.threshold)
+    assert isinstance(config.detector, EarlyStoppingConfig)
+    parts = partition_cohort(cohort, config)
+    early_stopping_healthy = parts.early_stopping_healthy
+    uses = (parts.healthy, early_stopping_healthy, parts.choice_healthy, parts.threshold)
     patients = [{image.patient_id for image in part} for part in uses]
     assert all(not one & other for number, one in enumerate(patients) for other in patients[number + 1 :])
-    assert all(image.split is Split.HEALTHY for image in watched)
-    assert len(watched) == 2  # a tenth of those left, rounded, in patients of two
+    assert all(image.split is Split.HEALTHY for image in early_stopping_healthy)
+    assert len(early_stopping_healthy) == 2  # a tenth of those left, rounded, in patients of two
 
 
-def test_too_small_a_healthy_set_cannot_be_watched(cohort, tmp_path):
+def test_too_small_a_healthy_set_cannot_stop_training_early(cohort, tmp_path):
     one = [image for image in cohort.images if image.split is Split.HEALTHY][:2]
     rest = [image for image in cohort.images if image.split is not Split.HEALTHY]
     with pytest.raises(InputError, match="detector alad watches its training on patients kept out"):
         workflow.train(config_of("alad"), Cohort("small", (*one, *rest)), tmp_path / "run")
 
 
-def test_the_lowest_figure_chooses_where_that_is_the_rule(run_of, cohort, tmp_path):
+def test_the_lowest_early_stopping_metric_chooses_where_that_is_the_rule(run_of, cohort, tmp_path):
     run = run_of("alad")
-    figures = run.load_figures()
-    assert list(figures) == [4, 8] and np.isfinite(list(figures.values())).all()
-    config = parse_config(config_of("alad").model_dump(mode="json") | {"selection": {"rule": "healthy_figure"}}, "test")
+    early_stopping_values = run.load_early_stopping()
+    assert list(early_stopping_values) == [4, 8] and np.isfinite(list(early_stopping_values.values())).all()
+    config = parse_config(config_of("alad").model_dump(mode="json") | {"selection": {"rule": "early_stopping"}}, "test")
     decision = workflow.train(config, cohort, tmp_path / "run").load_decision()
-    assert decision.iteration == min(figures, key=figures.get)
-    assert "lowest figure on held-out healthy images" in decision.rule
+    assert decision.iteration == min(early_stopping_values, key=early_stopping_values.get)
+    assert "lowest metric on held-out healthy images" in decision.rule
 
 
-def test_a_figure_cannot_choose_for_a_detector_without_one():
-    with pytest.raises(InputError, match=r"selection.rule=healthy_figure: detector ganomaly has no figure of its own"):
-        parse_config(config_of("ganomaly").model_dump(mode="json") | {"selection": {"rule": "healthy_figure"}}, "t")
+def test_an_early_stopping_metric_cannot_choose_for_a_detector_without_one():
+    with pytest.raises(
+        InputError, match=r"selection.rule=early_stopping: detector ganomaly has no early-stopping metric of its own"
+    ):
+        parse_config(config_of("ganomaly").model_dump(mode="json") | {"selection": {"rule": "early_stopping"}}, "t")
 
 
 @pytest.mark.parametrize("kind", sorted(set(SMALL) & set(preset_names())))

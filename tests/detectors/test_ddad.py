@@ -6,7 +6,8 @@ import torch
 
 from healthygan.detectors import ddad
 from healthygan.detectors.ddad import DDAD, DDADConfig, DDADRecipe
-from healthygan.training import Batch, TrainingConfig
+from healthygan.training.batches import Batch
+from healthygan.training.config import TrainingConfig
 
 SMALL = {"members": 2, "width": 2, "hidden": 8, "latent": 4}
 

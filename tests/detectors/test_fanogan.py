@@ -6,7 +6,7 @@ import torch
 
 from healthygan.detectors import fanogan
 from healthygan.detectors.fanogan import FAnoGAN, FAnoGANConfig, FAnoGANRecipe, Networks, ResidualBlock
-from healthygan.training import TrainingConfig
+from healthygan.training.config import TrainingConfig
 
 SMALL = {"width": 4, "latent": 8, "encoder_iterations": 4}
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from lightning import Fabric
 
-from healthygan import losses
 from healthygan.detectors.healthygan import HealthyGAN, HealthyGANConfig, HealthyGANRecipe
-from healthygan.networks import Discriminator, Generator
-from healthygan.training import Batch
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, Generator
+from healthygan.training.batches import Batch
 
 SMALL = {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2}
 

@@ -9,23 +9,24 @@ from lightning import Fabric
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import interpolate, softplus
 
-from healthygan import workflow
-from healthygan.config import load_config
+from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.contrast import Contrast
+from healthygan.detectors.contrast.detector import Contrast
 from healthygan.detectors.healthygan_plus import (
     CoarseGenerator,
     HealthyGANPlus,
     HealthyGANPlusConfig,
     HealthyGANPlusRecipe,
 )
-from healthygan.errors import InputError
-from healthygan.export import PACKAGES, export
-from healthygan.holdout import divide
-from healthygan.networks import Discriminator
-from healthygan.training import Batch, Stopped, Training
+from healthygan.inference.engines import PACKAGES, export
+from healthygan.nn.networks import Discriminator
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
+from healthygan.runs.partition import partition_cohort
+from healthygan.training.batches import Batch
+from healthygan.training.loop import Stopped, Training
 
 SMALL = {"evidence": 0.0, "width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
 PLAIN = {"shift": 0.0, "gradient_penalty": 0.0}
@@ -227,14 +228,14 @@ def trained(with_evidence, cohort, tmp_path_factory):
 def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trained, with_evidence, cohort):
     detector, _, _ = workflow.load(trained, "cpu")
     store = ImageStore.build(
-        [image.path for image in divide(cohort, with_evidence).healthy], with_evidence.preprocessing
+        [image.path for image in partition_cohort(cohort, with_evidence).healthy], with_evidence.preprocessing
     )
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     change = [detector.predict(y).difference.mean(dim=(1, 2, 3)).double() for y in (healthy, x)]
-    told = float(detector._contrast.told)
-    assert 0 <= told <= 1
-    expected = told * (change[1] - change[0].mean()) / change[0].std()
+    contrast_weight = float(detector._contrast.contrast_weight)
+    assert 0 <= contrast_weight <= 1
+    expected = contrast_weight * (change[1] - change[0].mean()) / change[0].std()
     mean, deviation = detector._contrast.typical.double()
     expected += 2 * (detector._contrast.evidence(x).double() - mean) / deviation
     torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)

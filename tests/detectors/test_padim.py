@@ -5,15 +5,16 @@ import pytest
 import torch
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 
-from healthygan import evaluate, workflow
-from healthygan.config import load_config
+from healthygan import evaluate
+from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.padim import PaDiM, PaDiMConfig, gaussians, mahalanobis
 from healthygan.detectors.pretrained import smooth_map
-from healthygan.errors import InputError
-from healthygan.holdout import divide
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
+from healthygan.runs.partition import partition_cohort
 
 SETTINGS = ("preprocessing.size=32", "detector.channels=20", "training.device=cpu")
 
@@ -58,7 +59,7 @@ def trained(manifest, tmp_path_factory):
 def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
     """Embedding, covariance + 0.01 I, distances, computed anew with NumPy from the backbone's maps."""
     detector, config, _ = workflow.load(trained, "cpu")
-    images = divide(Cohort.from_manifest(manifest), config).healthy
+    images = partition_cohort(Cohort.from_manifest(manifest), config).healthy
     store = ImageStore.build([image.path for image in images], config.preprocessing)
     x = to_tensor(store.read(np.arange(len(store))))
     maps = [part.double().numpy() for part in detector.backbone.features(x, (1, 2, 3))]

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from healthygan import evaluate, workflow
-from healthygan.config import load_config
+from healthygan import evaluate
 from healthygan.data.cohort import Cohort
 from healthygan.detectors import patchcore as module
 from healthygan.detectors.patchcore import PatchCore, PatchCoreConfig, _projected, coreset, nearest
-from healthygan.holdout import divide
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config
+from healthygan.runs.partition import partition_cohort
 
 SETTINGS = ("preprocessing.size=64", "training.device=cpu")
 
@@ -154,7 +155,7 @@ def trained(manifest, tmp_path_factory):
 
 def test_the_bank_is_a_tenth_of_the_healthy_patches(trained, manifest):
     detector, config, _ = workflow.load(trained, "cpu")
-    healthy = divide(Cohort.from_manifest(manifest), config).healthy
+    healthy = partition_cohort(Cohort.from_manifest(manifest), config).healthy
     assert len(detector.learned["bank"]) == round(0.1 * len(healthy) * 64)
 
 

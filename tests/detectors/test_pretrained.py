@@ -5,14 +5,14 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from healthygan import workflow
-from healthygan.cli import main
-from healthygan.config import load_config, parse_config
+from healthygan.cli.main import main
+from healthygan.common.errors import InputError
+from healthygan.common.tensors import load_tensors, save_tensors
 from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
 from healthygan.detectors.pretrained import PretrainedDetector, finest_maps, smooth_map
-from healthygan.errors import InputError
-from healthygan.run import load_tensors, save_tensors
+from healthygan.runs import train as workflow
+from healthygan.runs.config import load_config, parse_config
 
 SIZE = 32
 SETTINGS = {"contrast": (), "padim": ("detector.channels=20",), "patchcore": ()}

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from healthygan.common.errors import InputError
+from healthygan.common.files import content_hash
+from healthygan.common.messages import hint, shorten_list
+from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Cohort, CohortImage, Split
-from healthygan.errors import InputError
-from healthygan.files import content_hash
-from healthygan.progress import progress
-from healthygan.wording import few, hint
 
 BEGINNING_BYTES = 4096
 THREADS = 16
@@ -19,7 +19,7 @@ LARGEST_BATCH = 256
 Result = TypeVar("Result")
 
 
-def verify(cohort: Cohort, needs: Iterable[Split] = (Split.HEALTHY, Split.MIXED)) -> None:
+def verify(cohort: Cohort, needs: Iterable[Split] = (Split.HEALTHY, Split.MIXED), progress: Progress = silent) -> None:
     """Refuse a cohort that would fail later, or whose results would be worth nothing.
 
     Args:
@@ -33,7 +33,7 @@ def verify(cohort: Cohort, needs: Iterable[Split] = (Split.HEALTHY, Split.MIXED)
     _check_needed_splits(cohort, needs)
     _check_files(cohort)
     _check_patients(cohort)
-    _check_copies(cohort)
+    _check_copies(cohort, progress)
 
 
 def check_columns(cohort: Cohort, splits: Iterable[Split], columns: Iterable[str]) -> None:
@@ -52,7 +52,7 @@ def check_columns(cohort: Cohort, splits: Iterable[Split], columns: Iterable[str
                 )
 
 
-def same_bytes(images: Sequence[CohortImage]) -> list[tuple[CohortImage, ...]]:
+def same_bytes(images: Sequence[CohortImage], progress: Progress = silent) -> list[tuple[CohortImage, ...]]:
     """Group the images whose files hold the same bytes; empty files and those without a twin are left out.
 
     Only files equal in size and in their first bytes are read whole, so that it is cheap on a large cohort.
@@ -108,7 +108,7 @@ def _check_needed_splits(cohort: Cohort, needs: Iterable[Split]) -> None:
     filled = {image.split for image in cohort.images}
     empty = [split for split in needs if split not in filled]
     if empty:
-        raise InputError(f"{cohort.name}: no image in the split {few(empty)}; add some, it is needed here")
+        raise InputError(f"{cohort.name}: no image in the split {shorten_list(empty)}; add some, it is needed here")
 
 
 def _check_files(cohort: Cohort) -> None:
@@ -117,7 +117,7 @@ def _check_files(cohort: Cohort) -> None:
     bad = [str(path) for path, good in zip(files, usable, strict=True) if not good]
     if bad:
         raise InputError(
-            f"{cohort.name}: {len(bad)} of {len(files)} files missing or not readable: {few(bad)}; "
+            f"{cohort.name}: {len(bad)} of {len(files)} files missing or not readable: {shorten_list(bad)}; "
             "mend the paths (relative ones start at the manifest's folder) or remove those rows"
         )
 
@@ -128,30 +128,31 @@ def _is_readable_file(path: Path) -> bool:
 
 def _check_patients(cohort: Cohort) -> None:
     seen: dict[str, CohortImage] = {}
-    torn: dict[str, str] = {}
+    in_several_splits: dict[str, str] = {}
     for image in cohort.images:
         if image.patient_id is None:
             continue
         first = seen.setdefault(image.patient_id, image)
         if first.split is not image.split:
-            torn.setdefault(image.patient_id, f"{image.patient_id!r} {_both(first, image)}")
-    if torn:
+            in_several_splits.setdefault(image.patient_id, f"{image.patient_id!r} {_both(first, image)}")
+    if in_several_splits:
         raise InputError(
-            f"{cohort.name}: {len(torn)} patient(s) in two splits: {few(list(torn.values()))}; keep each "
+            f"{cohort.name}: {len(in_several_splits)} patient(s) in two splits: "
+            f"{shorten_list(list(in_several_splits.values()))}; keep each "
             "patient in one split (where sources number their patients alike, put the source before the id)"
         )
 
 
-def _check_copies(cohort: Cohort) -> None:
-    torn = []
-    for first, *others in same_bytes(cohort.images):
+def _check_copies(cohort: Cohort, progress: Progress) -> None:
+    in_several_splits = []
+    for first, *others in same_bytes(cohort.images, progress):
         elsewhere = [image for image in others if image.split is not first.split]
         if elsewhere:
-            torn.append(_both(first, elsewhere[0]))
-    if torn:
+            in_several_splits.append(_both(first, elsewhere[0]))
+    if in_several_splits:
         raise InputError(
-            f"{cohort.name}: {len(torn)} image(s) with the same bytes in two splits: {few(torn)}; "
-            "keep each image in one split"
+            f"{cohort.name}: {len(in_several_splits)} image(s) with the same bytes in two splits: "
+            f"{shorten_list(in_several_splits)}; keep each image in one split"
         )
 
 

@@ -10,11 +10,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
+from healthygan.common.errors import InputError
+from healthygan.common.files import write_text
+from healthygan.common.messages import hint
 from healthygan.data.folders import image_files
 from healthygan.data.manifest import COLUMNS, MANIFEST_NAME, manifest_rows
-from healthygan.errors import InputError
-from healthygan.files import write_text
-from healthygan.wording import hint
 
 
 class Split(StrEnum):

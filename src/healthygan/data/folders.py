@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from healthygan.data.readers import is_image_name
-from healthygan.errors import InputError
+from healthygan.common.errors import InputError
+from healthygan.data.readers.reading import is_image_name
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -5,8 +5,8 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from healthygan.errors import InputError
-from healthygan.wording import hint
+from healthygan.common.errors import InputError
+from healthygan.common.messages import hint
 
 MANIFEST_NAME = "manifest.csv"
 REQUIRED_COLUMNS = ("path", "split")

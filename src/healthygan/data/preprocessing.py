@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from healthygan.data.margins import NO_MARGINS, Margins, find_margins, is_bright
-from healthygan.data.readers import DecodedImage, ReaderOptions
+from healthygan.data.readers.base import DecodedImage, ReaderOptions
 
 FORMAT_VERSION = 2
 """Raised when the same settings would give other pixels, so that old stores are not reused."""

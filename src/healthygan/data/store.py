@@ -20,11 +20,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from healthygan.common.errors import InputError, UnreadableImage
+from healthygan.common.files import content_hash, write_json
+from healthygan.common.progress import Progress, silent
 from healthygan.data.preprocessing import Preprocessing
-from healthygan.data.readers import probe, read_frames
-from healthygan.errors import InputError, UnreadableImage
-from healthygan.files import content_hash, write_json
-from healthygan.progress import progress
+from healthygan.data.readers.reading import probe, read_frames
 
 BATCH = 256
 """Files after which what is decoded is brought to disk and counts as done."""
@@ -70,6 +70,7 @@ class ImageStore:
         workers: int | None = None,
         strict: bool = False,
         title: str = "images",
+        progress: Progress = silent,
     ) -> "ImageStore":
         """Decode ``paths``, or reuse what an earlier call decoded; an interrupted call goes on where it was.
 
@@ -78,7 +79,8 @@ class ImageStore:
             cache: folder of all stores; by default $HEALTHYGAN_CACHE, else healthygan in the user's cache folder.
             workers: threads that decode (the libraries leave Python's lock while they do); by default one a core.
             strict: refuse the first unreadable file instead of counting it.
-            title: what the progress bar calls it.
+            title: what progress and errors call it.
+            progress: shows how far it is.
 
         Raises:
             InputError: no file could be read, or the cache cannot be written or has no room.
@@ -91,13 +93,13 @@ class ImageStore:
             raise ValueError(f"{len(groups)} groups for {len(paths)} paths; give one each")
         workers = workers or os.cpu_count() or 1
         home = cache or default_cache()
-        folder = home / _key(_hashes(paths, home, workers, title), preprocessing)
+        folder = home / _key(_hashes(paths, home, workers, title, progress), preprocessing)
         store = _whole_store(folder, paths, groups, preprocessing)
         if store is None:
             with _locked(folder):
                 store = _whole_store(folder, paths, groups, preprocessing)
                 if store is None:
-                    _Builder(folder, paths, preprocessing, workers, strict, title).run()
+                    _Builder(folder, paths, preprocessing, workers, strict, title, progress).run()
                     store = cls(folder, paths, groups)
         if strict and store.failures:
             raise UnreadableImage(store.failures[0].reason)
@@ -163,6 +165,7 @@ class _Builder:
         workers: int,
         strict: bool,
         title: str,
+        progress: Progress,
     ) -> None:
         self.folder = folder
         self.partial = folder.with_name(folder.name + ".partial")
@@ -171,6 +174,7 @@ class _Builder:
         self.workers = workers
         self.strict = strict
         self.title = title
+        self.progress = progress
         self.frames: list[list[int]] = []
         """Frame numbers of each file, as its header tells."""
         self.failures: dict[int, str] = {}
@@ -229,7 +233,7 @@ class _Builder:
 
         with (
             ThreadPoolExecutor(self.workers) as pool,
-            progress(f"{self.title}: decoding", len(self.paths), len(self.paths) - len(todo)) as advance,
+            self.progress(f"{self.title}: decoding", len(self.paths), len(self.paths) - len(todo)) as advance,
         ):
             for start in range(0, len(todo), BATCH):
                 batch = todo[start : start + BATCH]
@@ -282,7 +286,7 @@ class _Builder:
         write_json(self.partial / "index.json", {"owner": owner, "frame": frame, "place": place, "failures": failures})
 
 
-def _hashes(paths: Sequence[Path], home: Path, workers: int, title: str) -> list[str]:
+def _hashes(paths: Sequence[Path], home: Path, workers: int, title: str, progress: Progress) -> list[str]:
     """Content hash of each file, empty where it cannot be read (which is reported when it is decoded).
 
     Files whose size and times have not changed since an earlier call are not read again.

@@ -23,13 +23,15 @@ from healthygan.data.store import ImageStore
 from healthygan.detectors.base import (
     SEVERAL_DEVICES,
     DetectorConfig,
+    EarlyStoppingConfig,
     NetworkDetector,
     Prediction,
-    WatchedConfig,
     difference_map,
 )
-from healthygan.networks import follow, frozen, halvings, initialise, widths
-from healthygan.training import Batch, Training, WatchedRecipe, descend
+from healthygan.nn.networks import follow, frozen, halvings, initialise, widths
+from healthygan.training.batches import Batch
+from healthygan.training.loop import Training
+from healthygan.training.recipe import EarlyStoppingRecipe, descend
 
 SLOPE = 0.2
 DEVIATION = 0.01
@@ -38,7 +40,7 @@ LATENT_WIDTHS = (64, 32)
 """Channels of D_zz."""
 
 
-class ALADConfig(WatchedConfig):
+class ALADConfig(EarlyStoppingConfig):
     """Networks, rates and score; the defaults are the authors' for CIFAR-10."""
 
     name: Literal["alad"] = "alad"
@@ -228,7 +230,7 @@ SCORES: dict[str, Callable[[nn.ModuleDict, Tensor, Tensor], Tensor]] = {"fm": _f
 """The four scores of the authors' code, (N,) each; ch is - log s(D_xx(x, G(E(x))))."""
 
 
-class ALADRecipe(WatchedRecipe):
+class ALADRecipe(EarlyStoppingRecipe):
     """One iteration: a step of the three discriminators and, on other images, one of E and G."""
 
     uses_mixed: ClassVar[bool] = False
@@ -305,15 +307,15 @@ class ALADRecipe(WatchedRecipe):
         return {name: part.detach() for name, part in parts.items()}
 
     @torch.no_grad()
-    def figure(self, x: Tensor) -> Tensor:
+    def early_stopping_metric(self, x: Tensor) -> Tensor:
         """The fm score, whatever ``config.score``."""
         return _fm(self.averaged, x, reconstruct(self.averaged, x))
 
-    def finished(self, figures: Mapping[int, float]) -> bool:
+    def finished(self, metrics: Mapping[int, float]) -> bool:
         """Whether the lowest figure is ``patience`` checkpoints old."""
-        if not self.config.patience or not figures:
+        if not self.config.patience or not metrics:
             return False
-        values = list(figures.values())
+        values = list(metrics.values())
         return len(values) - 1 - values.index(min(values)) >= self.config.patience
 
     @torch.no_grad()

@@ -21,13 +21,15 @@ from healthygan.data.store import ImageStore
 from healthygan.detectors.base import (
     SEVERAL_DEVICES,
     DetectorConfig,
+    EarlyStoppingConfig,
     NetworkDetector,
     Prediction,
-    WatchedConfig,
     difference_map,
 )
-from healthygan.networks import frozen, initialise
-from healthygan.training import Batch, Training, WatchedRecipe, descend
+from healthygan.nn.networks import frozen, initialise
+from healthygan.training.batches import Batch
+from healthygan.training.loop import Training
+from healthygan.training.recipe import EarlyStoppingRecipe, descend
 
 SLOPE = 0.2
 DEVIATION = 0.02
@@ -36,7 +38,7 @@ HALVINGS = 4
 """Of the discriminator; the refiner has three."""
 
 
-class ALOCCConfig(WatchedConfig):
+class ALOCCConfig(EarlyStoppingConfig):
     """Networks, losses and stopping."""
 
     name: Literal["alocc"] = "alocc"
@@ -134,7 +136,7 @@ class ALOCC(NetworkDetector):
         return Prediction(-self.networks["discriminator"](refined).flatten(), difference, refined)
 
 
-class ALOCCRecipe(WatchedRecipe):
+class ALOCCRecipe(EarlyStoppingRecipe):
     """One iteration: a step of D, then ``refiner_steps`` of R on the same noisy images."""
 
     uses_mixed: ClassVar[bool] = False
@@ -189,14 +191,14 @@ class ALOCCRecipe(WatchedRecipe):
         return {"adversarial": adversarial.detach(), "reconstruction": reconstruction.detach()}
 
     @torch.no_grad()
-    def figure(self, x: Tensor) -> Tensor:
+    def early_stopping_metric(self, x: Tensor) -> Tensor:
         """The reconstruction error without noise."""
         self.networks.eval()
         return reconstruction_error(x, self.refiner(x))
 
-    def finished(self, figures: Mapping[int, float]) -> bool:
+    def finished(self, metrics: Mapping[int, float]) -> bool:
         """Whether the figure fell below rho."""
-        return any(figure < self.config.rho for figure in figures.values())
+        return any(value < self.config.rho for value in metrics.values())
 
     @torch.no_grad()
     def sample(self, x: Tensor) -> dict[str, Tensor]:

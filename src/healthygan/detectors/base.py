@@ -9,10 +9,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from healthygan.common.errors import InputError
+from healthygan.common.tensors import load_tensors
 from healthygan.data.store import ImageStore
-from healthygan.errors import InputError
-from healthygan.run import load_tensors
-from healthygan.training import Training, TrainingConfig
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
 
 SEVERAL_DEVICES = frozenset({"devices", "nodes"})
 """Fields of ``TrainingConfig`` that a kind trained on one device has no use for."""
@@ -69,10 +70,10 @@ class DetectorConfig(BaseModel):
                 )
 
 
-class WatchedConfig(DetectorConfig):
-    """Settings of a kind whose training is watched on healthy images held out of it (``WatchedRecipe``)."""
+class EarlyStoppingConfig(DetectorConfig):
+    """Settings of a kind whose training is watched on healthy images held out of it (``EarlyStoppingRecipe``)."""
 
-    watched: float = Field(
+    early_stopping_healthy: float = Field(
         0.1,
         gt=0,
         le=0.5,

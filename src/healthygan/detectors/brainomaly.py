@@ -13,11 +13,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
-from healthygan.networks import Discriminator, check_depth, frozen, translation_layers
-from healthygan.training import Batch, Recipe, Training, descend
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, check_depth, frozen, translation_layers
+from healthygan.training.batches import Batch
+from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe, descend
 
 
 class BrainomalyConfig(DetectorConfig):

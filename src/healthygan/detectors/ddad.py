@@ -18,7 +18,10 @@ from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction
-from healthygan.training import Batch, Recipe, Training, TrainingConfig, descend
+from healthygan.training.batches import Batch
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe, descend
 
 HALVINGS = 4
 

@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
 from torch.optim import Adam, Optimizer, RMSprop
 
-from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
-from healthygan.networks import frozen, halvings
-from healthygan.training import Batch, Recipe, Training, TrainingConfig, descend
+from healthygan.nn import losses
+from healthygan.nn.networks import frozen, halvings
+from healthygan.training.batches import Batch
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe, descend
 
 WIDEST = 8
 """Channels near the code, in multiples of ``width``."""

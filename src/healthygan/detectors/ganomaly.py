@@ -17,8 +17,10 @@ from torch.optim import Adam, Optimizer
 
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import SEVERAL_DEVICES, DetectorConfig, NetworkDetector, Prediction, difference_map
-from healthygan.networks import frozen, halvings, initialise
-from healthygan.training import Batch, Recipe, Training, descend
+from healthygan.nn.networks import frozen, halvings, initialise
+from healthygan.training.batches import Batch
+from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe, descend
 
 SLOPE = 0.2
 DEVIATION = 0.02

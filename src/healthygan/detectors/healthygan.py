@@ -7,11 +7,11 @@ from lightning import Fabric
 from pydantic import Field
 from torch import Tensor
 
-from healthygan import losses
 from healthygan.detectors.base import DetectorConfig
 from healthygan.detectors.translation import TranslationDetector, TranslationRecipe
-from healthygan.networks import Discriminator, Generator, Translation, check_depth, frozen
-from healthygan.training import Batch
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, Generator, Translation, check_depth, frozen
+from healthygan.training.batches import Batch
 
 
 class HealthyGANConfig(DetectorConfig):

@@ -28,15 +28,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, softplus
 
-from healthygan import losses
-from healthygan.arrays import evenly_spaced
+from healthygan.common.batching import evenly_spaced
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig
 from healthygan.detectors.contrast import Contrast, ContrastConfig
 from healthygan.detectors.translation import TranslationDetector, TranslationRecipe, TranslationScorer
-from healthygan.networks import Discriminator, Generator, Translation, check_depth, frozen
-from healthygan.training import Batch, Training, TrainingConfig
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, Generator, Translation, check_depth, frozen
+from healthygan.training.batches import Batch
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
 
 TYPICAL = 256
 """Healthy training images that tell how far healthy scores lie apart."""
@@ -143,7 +145,7 @@ class HealthyGANPlus(TranslationDetector):
 
     Score = change + weight * evidence: the mean of the difference map |x - x'| / 2 and the contrast's log odds,
     each in standard deviations of healthy images from their mean; the change counts as far as the pile tells anything
-    (``Contrast.told``). Without evidence, that mean alone.
+    (``Contrast.contrast_weight``). Without evidence, that mean alone.
     """
 
     name: ClassVar[str] = "healthygan+"
@@ -167,7 +169,7 @@ class HealthyGANPlus(TranslationDetector):
         """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
         if self._contrast:
             folder = training.folder.part(self._contrast.name)
-            part = Training(training.settings, folder, training.fabric, aside=training.aside)
+            part = training.part(folder)
             self._contrast.fit(healthy, mixed, part)
             self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self._contrast.device)
         super().fit(healthy, mixed, training)
@@ -209,7 +211,9 @@ class HealthyGANPlus(TranslationDetector):
         change = TranslationScorer(generator)
         changes = torch.cat([change(x)[0] for x in torch.split(self._typical, BATCH)])
         deviation, mean = torch.std_mean(changes.double())
-        usual = torch.stack([mean, deviation.clamp_min(1e-12) / self._contrast.told.clamp_min(SMALLEST_SAY)]).float()
+        usual = torch.stack(
+            [mean, deviation.clamp_min(1e-12) / self._contrast.contrast_weight.clamp_min(SMALLEST_SAY)]
+        ).float()
         return self._named(generator.state_dict(), torch.stack([usual, self._contrast.typical]))
 
     def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:

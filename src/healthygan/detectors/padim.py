@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from healthygan.common.errors import InputError
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, Prediction
 from healthygan.detectors.pretrained import (
@@ -21,8 +22,7 @@ from healthygan.detectors.pretrained import (
     finest_maps,
     smooth_map,
 )
-from healthygan.errors import InputError
-from healthygan.training import Training
+from healthygan.training.loop import Training
 
 
 class PaDiMConfig(PretrainedConfig):
@@ -66,7 +66,7 @@ class PaDiM(PretrainedDetector):
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
         """The healthy set alone, in one pass."""
         self.learned = {"kept": self.kept.to(self.device)}
-        images = batches(healthy, self.device, "healthy set: features")
+        images = batches(healthy, self.device, "healthy set: features", training.progress)
         mean, covariance = gaussians(self._embedded(x).permute(2, 0, 1) for x in images)
         covariance.diagonal(dim1=1, dim2=2).add_(self.config.regularisation)
         torch.linalg.cholesky(covariance, out=covariance)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, avg_pool2d, unfold
 
+from healthygan.common.progress import Progress, silent
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, Prediction
 from healthygan.detectors.pretrained import (
@@ -20,8 +21,7 @@ from healthygan.detectors.pretrained import (
     finest_maps,
     smooth_map,
 )
-from healthygan.progress import progress
-from healthygan.training import Training
+from healthygan.training.loop import Training
 
 SMALLEST_DISTANCE = 1e-6
 ROUNDING = 1e-5
@@ -71,17 +71,17 @@ class PatchCore(PretrainedDetector):
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
         """The healthy set alone."""
         random = torch.Generator().manual_seed(self.seed)
-        patches = self._drawn(healthy, random)
+        patches = self._drawn(healthy, random, training.progress)
         count = max(1, round(self.config.coreset * len(patches)))
-        chosen, radii = coreset(_projected(patches, self.config.projection, random), count, random)
+        chosen, radii = coreset(_projected(patches, self.config.projection, random), count, random, training.progress)
         # The last one chosen was the farthest from the bank: no healthy patch lies farther.
         return {"bank": patches[chosen], "unusual": radii[-1].clamp_min(SMALLEST_DISTANCE)}
 
-    def _drawn(self, healthy: ImageStore, random: torch.Generator) -> Tensor:
+    def _drawn(self, healthy: ImageStore, random: torch.Generator, progress: Progress) -> Tensor:
         """Patches of the healthy images, at most ``config.patches``: as many at random of each batch, n x d."""
         kept: Tensor | None = None
         filled = 0
-        for x in batches(healthy, self.device, "healthy set: features"):
+        for x in batches(healthy, self.device, "healthy set: features", progress):
             rows = self._patches(x).flatten(0, 1)
             if kept is None:
                 total = len(healthy) * len(rows) // len(x)
@@ -145,7 +145,7 @@ def _projected(patches: Tensor, dimensions: int, random: torch.Generator) -> Ten
     return projected
 
 
-def coreset(points: Tensor, count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def coreset(points: Tensor, count: int, random: torch.Generator, progress: Progress = silent) -> tuple[Tensor, Tensor]:
     """Greedy k-centre: after a random first, ever the point farthest from those chosen (Gonzalez 1985).
 
     A point is nearer to a new centre than to its own only if the two centres lie less than twice its distance

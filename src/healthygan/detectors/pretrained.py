@@ -14,13 +14,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-from healthygan.backbones import EMBEDDED, Backbone, load_backbone
+from healthygan.common.errors import InputError
+from healthygan.common.progress import Progress
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector, DetectorConfig, load_file
-from healthygan.errors import InputError
-from healthygan.progress import progress
-from healthygan.training import Training, TrainingConfig
+from healthygan.nn.backbones import EMBEDDED, Backbone, load_backbone
+from healthygan.training.config import TrainingConfig
+from healthygan.training.loop import Training
 
 BATCH = 32
 SMALLEST = 32
@@ -109,7 +110,13 @@ class PretrainedDetector(Detector):
 
 
 def batches(
-    store: ImageStore, device: torch.device, title: str, *, places: NDArray[np.int64] | None = None, done: int = 0
+    store: ImageStore,
+    device: torch.device,
+    title: str,
+    progress: Progress,
+    *,
+    places: NDArray[np.int64] | None = None,
+    done: int = 0,
 ) -> Iterator[Tensor]:
     """A store's frames in order, N x C x H x W in [-1, 1], with progress.
 

@@ -9,7 +9,7 @@ from healthygan.detectors.alad import ALAD, ALADConfig
 from healthygan.detectors.alocc import ALOCC, ALOCCConfig
 from healthygan.detectors.base import Detector, DetectorConfig
 from healthygan.detectors.brainomaly import Brainomaly, BrainomalyConfig
-from healthygan.detectors.contrast import Contrast, ContrastConfig
+from healthygan.detectors.contrast.detector import Contrast, ContrastConfig
 from healthygan.detectors.ddad import DDAD, DDADConfig
 from healthygan.detectors.fanogan import FAnoGAN, FAnoGANConfig
 from healthygan.detectors.ganomaly import GANomaly, GANomalyConfig

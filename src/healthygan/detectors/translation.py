@@ -9,11 +9,12 @@ from lightning import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from healthygan import losses
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import NetworkDetector, Prediction, difference_map
-from healthygan.networks import Discriminator, follow
-from healthygan.training import Recipe, Training
+from healthygan.nn import losses
+from healthygan.nn.networks import Discriminator, follow
+from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe
 
 
 class Settings(Protocol):

@@ -1,0 +1,84 @@
+"""When not to trust a result: too few cases, another prevalence, another kind of images, a broken promise."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from healthygan.common.messages import shorten_list
+from healthygan.runs.reference import Reference
+from healthygan.stats import conformal
+from healthygan.stats.arrays import Booleans
+from healthygan.stats.drift import drift
+from healthygan.stats.metrics import called_diseased
+
+FEW_CASES = 50
+PREVALENCE_GAP = 0.2
+DRIFT_LEVEL = 0.01
+DRIFT_IMAGES = 10
+"""Held-out units of the training pile without which its scores say nothing."""
+PROMISE_LEVEL = 0.99
+
+
+def case_warnings(labels: Booleans, noun: str) -> Iterable[str]:
+    """Too few test cases of a class; ``labels`` are (N,), True = diseased, of images or patients as ``noun`` says."""
+    for name, count in (("healthy", int((~labels).sum())), ("diseased", int(labels.sum()))):
+        if count < FEW_CASES:
+            yield (
+                f"test: only {count} {name} {noun}, each worth {1 / count:.1%} of a rate; read the interval, not the "
+                f"figure, and add cases ({FEW_CASES} or more)"
+            )
+
+
+def prevalence_warnings(labels: Booleans, diseased_share: float | None) -> Iterable[str]:
+    """A test prevalence far from the mixed set's, as estimated without its labels (``mixture.healthy_share``)."""
+    share = float(labels.mean())
+    if diseased_share is not None and abs(share - diseased_share) > PREVALENCE_GAP:
+        yield (
+            f"test: {share:.0%} are diseased, in the mixed set an estimated {diseased_share:.0%} as far as the scores "
+            "tell; precision, F1 and the worklist's length hold for the test set's share only"
+        )
+
+
+def drift_warnings(scores: NDArray[np.float64], reference: Reference) -> Iterable[str]:
+    """Scores unlike those of the training pile's held-out images."""
+    before = reference.choice_mixed
+    if len(before) < DRIFT_IMAGES or not len(scores):
+        return
+    found = drift(before, scores)
+    if found.p_value < DRIFT_LEVEL:
+        yield (
+            f"scores differ from those of the training pile (largest gap {found.distance:.2f} between {len(before)} "
+            f"held-out and {len(scores)} new {reference.noun}, p = {found.p_value:.1g}): other machines or patients, "
+            "or another share of diseased; thresholds and p-values hold only if healthy "
+            f"{reference.noun} still score alike"
+        )
+
+
+def promise_warnings(
+    scores: NDArray[np.float64], labels: Booleans, threshold: float, specificity: float, reference: Reference
+) -> Iterable[str]:
+    """A realised specificity that the promise does not explain (``conformal.realised_interval``)."""
+    held_out, tested = len(reference.threshold), int((~labels).sum())
+    if held_out < conformal.healthy_needed(specificity) or not tested:
+        return
+    low, high, level = conformal.realised_interval(held_out, tested, specificity, PROMISE_LEVEL)
+    realised = float((~called_diseased(scores[~labels], threshold)).mean())
+    if not low <= realised <= high:
+        yield (
+            f"specificity {specificity} was promised from {held_out} held-out healthy {reference.noun}, and "
+            f"{realised:.2f} came about on {tested}; by chance it would lie from {low:.2f} to {high:.2f} in "
+            f"{level:.0%} of cases: the healthy {reference.noun} of the test set are not like those held out"
+        )
+
+
+def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], reference: Reference) -> Iterable[str]:
+    """Images unlike anything seen in training; ``descriptors`` are (N, D) from ``drift.describe``."""
+    if reference.appearance is None:
+        return
+    strange = np.flatnonzero(reference.appearance.unlike(descriptors))
+    if len(strange):
+        yield (
+            f"{len(strange)} of {len(names)} images are unlike anything seen in training, so that their scores mean "
+            f"nothing: {shorten_list([names[int(number)] for number in strange])}; look at them first"
+        )
