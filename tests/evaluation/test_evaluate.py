@@ -234,7 +234,9 @@ def test_a_lesion_lies_where_its_image_was_cut(tmp_path: Path) -> None:
     for name, pixels in (("image.png", image), ("mask.png", mask)):
         Image.fromarray(pixels).save(tmp_path / name)
     ill = CohortImage(tmp_path / "image.png", Split.TEST, Label.DISEASED, mask=tmp_path / "mask.png")
-    trimmed = lesion_of(ill, load_config("contrast", ["preprocessing.size=32", "preprocessing.trim=true"]))
+    trimmed = lesion_of(
+        ill, load_config("contrast", ["preprocessing.size=32", "preprocessing.trim=true"]).preprocessing
+    )
     np.testing.assert_array_equal(trimmed, mask[8:, :32] > 0)
 
 

@@ -18,7 +18,8 @@ from healthygan.common.run_folder import Decision, Run
 from healthygan.common.tensors import save_tensors
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.inference import engines as exports
-from healthygan.inference.engines import PACKAGES, export, load_engine
+from healthygan.inference.engines import PACKAGES, load_engine
+from healthygan.inference.export import export
 from healthygan.inference.score import score
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
@@ -119,17 +120,20 @@ def _numbers(table):
 
 @pytest.mark.parametrize("name", [engine("onnx")])
 def test_an_engine_s_model_is_kept_until_the_run_changes(run, name, monkeypatch):
-    detector, *_ = workflow.load(run, "cpu")
-    load_engine(name, run, detector)
+    loaded = workflow.load(run, "cpu")
+    load_engine(name, run, *loaded)
     with monkeypatch.context() as patch:
-        patch.setattr(exports, "export", lambda *_: pytest.fail("exported again"))
-        load_engine(name, run, detector)
+        patch.setattr(exports, "write_export", lambda *_: pytest.fail("exported again"))
+        load_engine(name, run, *loaded)
     weights = torch.load(run.model, weights_only=True)
     torch.save({key: value * 1.5 for key, value in weights.items()}, run.model)
-    detector, *_ = workflow.load(run, "cpu")
+    detector, config, decision = workflow.load(run, "cpu")
     x = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(
-        load_engine(name, run, detector)(x).difference, detector.predict(x).difference, rtol=0, atol=1e-4
+        load_engine(name, run, detector, config, decision)(x).difference,
+        detector.predict(x).difference,
+        rtol=0,
+        atol=1e-4,
     )
 
 
@@ -156,9 +160,9 @@ def test_a_missing_engine_is_named_in_one_line(run, tmp_path, name, monkeypatch,
 
 
 def test_scores_in_bfloat16_are_near_those_in_full_precision(run, manifest, tmp_path):
-    detector, _, _ = workflow.load(run, "cpu")
+    detector, config, decision = workflow.load(run, "cpu")
     x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    found, expected = load_engine("torch", run, detector, "bf16")(x), detector.predict(x)
+    found, expected = load_engine("torch", run, detector, config, decision, "bf16")(x), detector.predict(x)
     assert not torch.equal(found.score, expected.score)
     for output in exports.OUTPUTS:
         assert getattr(found, output).dtype == torch.float32

@@ -31,9 +31,9 @@ from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.version import __version__
 from healthygan.data.checks import verify
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
-from healthygan.data.store import ImageStore
+from healthygan.data.preprocessing import Preprocessing
 from healthygan.evaluation.cases import grey_of, lesion_of
-from healthygan.evaluation.evaluate import controls_of, labels_of
+from healthygan.evaluation.evaluation_set import EvaluationSet
 from healthygan.runs.aggregation import Units
 from healthygan.runs.calibration import validate_selection
 from healthygan.runs.config import Config, load_config
@@ -81,7 +81,8 @@ def benchmark(
     with _own(output):
         manifest = _keep_cohort(cohort, output)
         _check_runs(methods, seeds, output)
-        store, units, labels = _prepare(cohort, methods, strict, progress)
+        judged, labels = _prepare(cohort, methods, strict, progress)
+        store, units = judged.store, judged.units
         plan = _Plan(manifest, output, _shown(units.frames), _threads(workers), strict)
         jobs = {(method.name, seed): plan.job(method, seed) for method in methods for seed in range(seeds)}
         _Pool(workers).run([job for job in jobs.values() if not _is_done(job, store.key)], len(jobs), progress)
@@ -103,8 +104,8 @@ def benchmark(
             rows=rows,
             seeds=seeds,
             failures=failures,
-            controls=controls_of(cohort, (), store, units, labels),
-            examples=tuple(_example(store, units.frames, number, methods[0].config) for number in plan.shown),
+            controls=judged.control_aucs(cohort, (), labels),
+            examples=tuple(_example(judged, number, methods[0].config.preprocessing) for number in plan.shown),
             notes=(*(f"{failure.reason} (left out)" for failure in store.failures[:5]), _machine(workers)),
         )
 
@@ -157,14 +158,11 @@ def _difference(old: Config, new: Config) -> str:
 
 def _prepare(
     cohort: Cohort, methods: Sequence[Method], strict: bool, progress: Progress
-) -> tuple[ImageStore, Units, NDArray[np.bool_]]:
+) -> tuple[EvaluationSet, NDArray[np.bool_]]:
     """Decode every set beforehand, so that no method's clock or memory has it; the test set and its labels."""
     config, test = methods[0].config, cohort.split(Split.TEST)
-    store = ImageStore.build(
-        [image.path for image in test], config.preprocessing, strict=strict, title="test set", progress=progress
-    )
-    units = Units.of(test, store.owner, config.selection)
-    labels = labels_of(units)
+    judged = EvaluationSet.build(test, config.preprocessing, config.selection, strict=strict, progress=progress)
+    labels = judged.labels
     if labels is None:
         raise InputError(
             f"{cohort.name}: the test set needs labels, healthy and diseased; a benchmark measures by them"
@@ -172,7 +170,7 @@ def _prepare(
     for method in methods:
         stores = Stores.build(partition_cohort(cohort, method.config), method.config, strict, progress)
         validate_selection(method.config, stores)
-    return store, units, labels
+    return judged, labels
 
 
 def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
@@ -184,10 +182,11 @@ def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
     return tuple(int(number) for group in groups for number in np.sort(random.permutation(group)[:SHOWN]))
 
 
-def _example(store: ImageStore, frames: Sequence[CohortImage], number: int, config: Config) -> Example:
-    image = grey_of(store, np.array([number]))
-    lesion = lesion_of(frames[number], config) if frames[number].mask else None
-    return Example(frames[number].path.name, frames[number].label is Label.DISEASED, image, lesion)
+def _example(judged: EvaluationSet, number: int, preprocessing: Preprocessing) -> Example:
+    image = judged.units.frames[number]
+    lesion = lesion_of(image, preprocessing) if image.mask else None
+    grey = grey_of(judged.store, np.array([number]))
+    return Example(image.path.name, image.label is Label.DISEASED, grey, lesion)
 
 
 @dataclass(frozen=True)

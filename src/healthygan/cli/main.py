@@ -161,7 +161,7 @@ def _score(options: argparse.Namespace, console: Console) -> None:
 
 def _export(options: argparse.Namespace, console: Console) -> None:
     from healthygan.common.run_folder import Run
-    from healthygan.inference.engines import export
+    from healthygan.inference.export import export
 
     done = export(Run(options.run), options.to, options.output)
     console.print(f"{done.model}: differs from PyTorch by at most {done.difference:.1e}", soft_wrap=True)

@@ -185,7 +185,7 @@ def finalize_run(
 def pick_checkpoint(rule: str, curves: Sequence[Curve], last: int) -> tuple[int, str]:
     """The iteration that a rule takes, and why in words.
 
-    ``validation_auc`` without labels goes by the detector's own early-stopping metric if there is one, else it takes the last.
+    ``validation_auc`` without labels goes by its own early-stopping metric if there is one, else by the last.
     """
     wanted = (rule, "early_stopping") if rule == "validation_auc" else (rule,)
     for name in wanted:
