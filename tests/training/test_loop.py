@@ -1,4 +1,4 @@
-"""The loop: order of images, learning rate, resuming bit for bit, stopping, NaN."""
+"""The loop: learning rate, noise, resuming bit for bit, stopping, NaN."""
 
 import os
 import signal

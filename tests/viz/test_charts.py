@@ -1,4 +1,4 @@
-"""Panels show what they are given; charts are whole PNG files in the colours of their theme."""
+"""Charts are whole PNG files in the colours of their theme."""
 
 import math
 

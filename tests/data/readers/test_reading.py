@@ -1,3 +1,5 @@
+"""Files of every format: told apart by content, bounded before decoding, refused in one line that names them."""
+
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
