@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
@@ -79,7 +79,10 @@ def evaluate(
     )
     units = Units.of(test, store.owner, config.selection)
     if rival and labels_of(units) is None:
-        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+        raise InputError(
+            Argument("against"),
+            ": needs a test set with labels of both kinds; leave it out for a pile without",
+        )
     found, regions = _look(run, detector, store, decision.region_cut, progress)
     reference = load_reference(run, config.selection)
     evaluation = _evaluation(run, config, decision, reference, (own, cohort), control, detector, store, units, found)
@@ -178,7 +181,7 @@ def _compare(
     try:
         return delong(patients.scores(found), patients.scores(theirs), patients.diseased())
     except ValueError as error:
-        raise InputError(f"--against: {error} (counted by patient); add cases") from error
+        raise InputError(Argument("against"), f": {error} (counted by patient); add cases") from error
 
 
 def labels_of(units: Units) -> NDArray[np.bool_] | None:

@@ -21,7 +21,7 @@ class _Partial:
         self._model = output / "model.json"
         mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
         if self._model.exists() and self._model.read_bytes() != mark.encode():
-            raise InputError(f"{output}: holds scores of another model; choose another folder with -o")
+            raise InputError(f"{output}: holds scores of another model; choose another folder")
         write_text(self._model, mark)
         self.done = self._read_done()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import atomic_path
 from healthygan.common.memory import memory_kept
 from healthygan.common.progress import Progress, silent
@@ -83,7 +83,12 @@ def score(
     """
     if engine != "torch":
         if device not in ("auto", "cpu"):
-            raise InputError(f"--engine {engine}: computes on the CPU, not on {device}; leave --device out")
+            raise InputError(
+                Argument("engine", engine),
+                f": computes on the CPU, not on {device}; leave ",
+                Argument("device"),
+                " out",
+            )
         device = "cpu"
     detector, config, decision = workflow.load(run, device)
     reference = load_reference(run, config.selection)
@@ -118,7 +123,7 @@ def _check_worklist(run: Run, reference: Reference, fdr: float | None) -> None:
     if fdr is None:
         return
     if not 0 < fdr < 1:
-        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
+        raise InputError(Argument("fdr", fdr), ": must lie strictly between 0 and 1, such as 0.1")
     if not len(reference.threshold):
         raise InputError(
             f"{run.path}: holds no scores of healthy images kept out of training, so that no worklist can be promised; "
@@ -227,5 +232,5 @@ def _short_warnings(judged: int, fdr: float | None, listed: int | None, referenc
     if held_out < needed:
         yield (
             f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
-            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
+            f"list {tenth} of {judged} {reference.noun} at a false discovery rate of {fdr} takes {needed}"
         )
