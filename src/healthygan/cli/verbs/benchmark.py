@@ -20,13 +20,15 @@ def add_options(parser: Parser) -> None:
     """A cohort, the methods and what each may spend, and where the tables go."""
     cohort_options(parser)
     parser.add_argument("--detectors", default="all", metavar="NAMES", help="all, or names separated by commas")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each (default: 3)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each detector (default: 3)")
     parser.add_argument(
         "--budget", default="small", help="what each may spend: small, paper, or a .yaml file (default: small)"
     )
-    set_option(parser, "for all or one; repeatable", "[NAME:]FIELD=VALUE")
+    set_option(parser, "a setting for all detectors, or for the named one; repeatable", "[NAME:]FIELD=VALUE")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time, one a GPU in turn")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="trainings at a time, spread over the GPUs (default: 1)"
+    )
     parser.add_argument(
         "--paper",
         default="auto",

@@ -181,25 +181,39 @@ def _chestxray14_options(parser: Parser) -> None:
 
 def _migraine_options(parser: Parser) -> None:
     for split, needed in (("healthy", True), ("mixed", True), ("validation", False), ("test", False)):
-        what = "IXI's T1 volumes" if split == "healthy" else "volumes, where known in healthy/ and diseased/"
+        what = (
+            "IXI's T1 volumes"
+            if split == "healthy"
+            else "T1 volumes; those of known label in healthy/ and diseased/ below it"
+        )
         parser.add_argument(f"--{split}", type=Path, required=needed, metavar="DIR", help=what)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="for slices and manifest.csv")
     parser.add_argument(
-        "--slices", type=float, nargs=2, default=(0.3, 0.7), metavar=("FROM", "TO"), help="of the height, 0 to 1"
+        "--slices",
+        type=float,
+        nargs=2,
+        default=(0.3, 0.7),
+        metavar=("FROM", "TO"),
+        help="shares of the height, 0 to 1 (default: 0.3 0.7)",
     )
     parser.add_argument("--step", type=int, default=1, metavar="N", help="take every N-th slice (default: 1, all)")
     parser.add_argument(
-        "--percentiles", type=float, nargs=2, default=(0.5, 99.5), metavar=("LOW", "HIGH"), help="black and white"
+        "--percentiles",
+        type=float,
+        nargs=2,
+        default=(0.5, 99.5),
+        metavar=("LOW", "HIGH"),
+        help="of a volume, shown black and white (default: 0.5 99.5)",
     )
     parser.add_argument("--size", type=int, default=256, metavar="PX", help="side of a slice (default: 256)")
     parser.add_argument(
         "--mask-suffix", metavar="SUFFIX", help="skull strip: _mask where NAME_mask.nii.gz is the brain in NAME.nii.gz"
     )
     parser.add_argument(
-        "--series", metavar="REGEX", help="which volume, where a participant has several: fits its name"
+        "--series", metavar="REGEX", help="which volume to take, by its name, where a participant has several"
     )
     parser.add_argument(
-        "--source-pattern", dest="source", metavar="REGEX", help="its first group in a path is the source"
+        "--source-pattern", dest="source", metavar="REGEX", help="its first group, in the path of a file, is the source"
     )
     strict_option(parser, "volume that cannot be used")
 
@@ -209,10 +223,13 @@ def _folders_options(parser: Parser) -> None:
         what = "all for the mixed set" if label == "unlabelled" else f"with {label} images"
         parser.add_argument(f"--{label}", type=Path, nargs="+", default=[], required=needed, metavar="DIR", help=what)
     parser.add_argument(
-        "--patient-pattern", dest="patient", metavar="REGEX", help="its first group in a path is the patient"
+        "--patient-pattern",
+        dest="patient",
+        metavar="REGEX",
+        help="its first group, in the path of a file, is the patient",
     )
     parser.add_argument(
-        "--source-pattern", dest="source", metavar="REGEX", help="its first group in a path is the source"
+        "--source-pattern", dest="source", metavar="REGEX", help="its first group, in the path of a file, is the source"
     )
     _draw_options(parser)
     _by_image_option(parser)
@@ -223,18 +240,18 @@ def _folders_options(parser: Parser) -> None:
 def _table_options(parser: Parser) -> None:
     parser.add_argument("--table", type=Path, required=True, metavar="CSV", help="comma separated, plain or gzip")
     _images_option(parser)
-    parser.add_argument("--path", default="path", metavar="COLUMN", help="names the file (default: path)")
+    parser.add_argument("--path", default="path", metavar="COLUMN", help="column that names the file (default: path)")
     parser.add_argument("--healthy", required=True, metavar="RULE", help="such as 'finding == \"No Finding\"'")
     parser.add_argument("--diseased", required=True, metavar="RULE", help="such as '\"Edema\" in finding'")
     parser.add_argument("--keep", metavar="RULE", help="look at these rows only, such as 'view == \"PA\"'")
-    parser.add_argument("--patient", metavar="COLUMN", help="tells the patient")
-    parser.add_argument("--source", metavar="COLUMN", help="tells the hospital, device or collection")
+    parser.add_argument("--patient", metavar="COLUMN", help="column that tells the patient")
+    parser.add_argument("--source", metavar="COLUMN", help="column that tells the hospital, device or collection")
     parser.add_argument(
         "--also",
         action="append",
         default=[],
         metavar="COLUMN",
-        help="keep it in the manifest, for --control; repeatable",
+        help="further column to keep in the manifest, for --control; repeatable",
     )
     parser.add_argument("--rest-to-mixed", action="store_true", help="rows with neither label go to the mixed set")
     _draw_options(parser)
@@ -258,7 +275,7 @@ def _draw_options(parser: Parser, seed: int | None = 0) -> None:
         metavar="SPLIT=N+M",
         help="healthy + diseased images of each split, numbers or shares, such as mixed=20%%+60%% test=100+100",
     )
-    parser.add_argument("--seed", type=int, default=seed, help="of the draw (default: 0)")
+    parser.add_argument("--seed", type=int, default=seed, help="of the random draw (default: 0)")
 
 
 def _by_image_option(parser: Parser) -> None:

@@ -23,8 +23,8 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--fdr", type=float, metavar="SHARE", help="mark a worklist of which at most this share is healthy, such as 0.1"
     )
-    parser.add_argument("--arrays", action="store_true", help="difference maps as .npy files too")
-    parser.add_argument("--no-maps", action="store_true", help="no overlays: faster")
+    parser.add_argument("--arrays", action="store_true", help="write difference maps as .npy files too")
+    parser.add_argument("--no-maps", action="store_true", help="write no overlays, which is faster")
     parser.add_argument("--engine", choices=ENGINES, default="torch", help="what computes (default: torch)")
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="32", help="bf16: up to twice as fast where the processor has it"

@@ -29,7 +29,9 @@ def add_options(parser: Parser) -> None:
         help="its weights, where they come as a file",
     )
     parser.add_argument(
-        "--measure", action="store_true", help="AUC of every checkpoint on the test labels too: no rule sees it"
+        "--measure",
+        action="store_true",
+        help="show the AUC of every checkpoint on the test labels too; no rule uses it",
     )
     device_option(parser)
 
