@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from healthygan.cli.main import main
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.tensors import load_tensors, save_tensors
 from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
@@ -17,7 +17,7 @@ from healthygan.detectors.pretrained import PretrainedDetector
 from healthygan.runs import train as workflow
 from healthygan.runs.config import parse_config, preset_names
 from healthygan.runs.partition import partition_cohort
-from healthygan.training.loop import Stopped, Training
+from healthygan.training.loop import Training
 
 SIZE = 16
 SMALL = {

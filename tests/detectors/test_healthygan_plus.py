@@ -9,7 +9,7 @@ from lightning import Fabric
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import interpolate, softplus
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
@@ -26,7 +26,7 @@ from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
 from healthygan.runs.partition import partition_cohort
 from healthygan.training.batches import Batch
-from healthygan.training.loop import Stopped, Training
+from healthygan.training.loop import Training
 
 SMALL = {"evidence": 0.0, "width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
 PLAIN = {"shift": 0.0, "gradient_penalty": 0.0}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from healthygan.cli import main as cli
+from healthygan.cli import options as cli
 from healthygan.cli.main import main
 from healthygan.common.errors import InputError
 from healthygan.common.run_folder import Decision, Run
@@ -68,7 +68,7 @@ def test_the_paper_s_detector_and_ensembles_are_exported_too(tmp_path, settings,
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_detector_without_an_export_is_named_in_one_line(tmp_path, members):
     run = untrained(tmp_path / "run", "detector.name=ganomaly", f"training.members={members}", "preprocessing.size=32")
-    with pytest.raises(InputError, match=r"its detector ganomaly cannot be exported; score it with --engine torch$"):
+    with pytest.raises(InputError, match=r"its detector ganomaly cannot be exported; score it with engine=torch$"):
         export(run, "torch")
 
 
@@ -177,15 +177,13 @@ def test_scores_in_bfloat16_are_near_those_in_full_precision(run, manifest, tmp_
 
 
 def test_bfloat16_is_refused_where_it_is_not_known_to_keep_the_scores(run, tmp_path):
-    with pytest.raises(
-        InputError, match="--precision bf16: is for --engine torch, not for onnx; leave one of them out"
-    ):
+    with pytest.raises(InputError, match=r"^precision=bf16: is for engine=torch, not for onnx; leave one of them out"):
         score(run, [run.model], tmp_path / "out", engine="onnx", precision="bf16")
     other = untrained(tmp_path / "run2", "detector.name=ganomaly", "preprocessing.size=32")
-    with pytest.raises(InputError, match=r"--precision bf16 is for healthygan and healthygan\+ alone; leave it out"):
+    with pytest.raises(InputError, match=r"precision=bf16 is for healthygan and healthygan\+ alone; leave it out"):
         score(other, [run.model], tmp_path / "out", precision="bf16")
 
 
 def test_an_engine_on_a_gpu_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match="--engine onnx: computes on the CPU, not on cuda"):
+    with pytest.raises(InputError, match=r"^engine=onnx: computes on the CPU, not on cuda"):
         score(run, [tmp_path], tmp_path / "out", engine="onnx", device="cuda")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.files import atomic_path, write_json, write_text
 from healthygan.common.progress import lines_to
 from healthygan.common.run_folder import Run
@@ -33,7 +33,6 @@ from healthygan.evaluation.map_quality import localisation_of
 from healthygan.inference.predictor import Predictor
 from healthygan.runs.config import Config
 from healthygan.runs.train import train
-from healthygan.training.loop import Stopped
 
 DONE, STOPPED, FAILED = 0, 1, 2
 MIB = 1 << 20

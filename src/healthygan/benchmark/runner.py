@@ -25,7 +25,7 @@ from healthygan.benchmark import published
 from healthygan.benchmark.budgets import Method
 from healthygan.benchmark.job import DONE, FAILED, STAGES, Job, work
 from healthygan.benchmark.results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError, Stopped
 from healthygan.common.files import write_text
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.version import __version__
@@ -38,7 +38,6 @@ from healthygan.runs.aggregation import Units
 from healthygan.runs.calibration import validate_selection
 from healthygan.runs.config import Config, load_config
 from healthygan.runs.partition import Stores, partition_cohort
-from healthygan.training.loop import Stopped
 
 SHOWN = 4
 """Images of each class in the picture grid."""
@@ -76,7 +75,7 @@ def benchmark(
         Stopped: Ctrl-C; a second call goes on.
     """
     if seeds < 1 or workers < 1:
-        raise InputError(f"--seeds {seeds}, --workers {workers}: give 1 or more")
+        raise InputError(Argument("seeds", seeds), ", ", Argument("workers", workers), ": give 1 or more")
     verify(cohort, needs=(Split.HEALTHY, Split.MIXED, Split.TEST), progress=progress)
     with _own(output):
         manifest = _keep_cohort(cohort, output)
@@ -118,7 +117,9 @@ def _own(output: Path) -> Iterator[None]:
         with FileLock(output / ".lock", timeout=0):
             yield
     except Timeout:
-        raise InputError(f"{output}: another benchmark is at work there; wait for it or choose another -o") from None
+        raise InputError(
+            f"{output}: another benchmark is at work there; wait for it or choose another folder"
+        ) from None
 
 
 def _keep_cohort(cohort: Cohort, output: Path) -> Path:
@@ -126,9 +127,9 @@ def _keep_cohort(cohort: Cohort, output: Path) -> Path:
     manifest = output / "cohort.csv"
     if manifest.exists():
         if Cohort.from_manifest(manifest).images != cohort.images:
-            raise InputError(f"{output}: holds a benchmark of another cohort; choose another -o")
+            raise InputError(f"{output}: holds a benchmark of another cohort; choose another folder")
     elif any(entry.name != ".lock" for entry in output.iterdir()):
-        raise InputError(f"{output}: not empty and not a benchmark; choose another -o")
+        raise InputError(f"{output}: not empty and not a benchmark; choose another folder")
     else:
         cohort.write_manifest(manifest)
     return manifest
@@ -141,7 +142,7 @@ def _check_runs(methods: Iterable[Method], seeds: int, output: Path) -> None:
             kept = output / method.name / f"seed_{seed}" / "run" / "config.yaml"
             if kept.exists() and (changed := _difference(load_config(kept), method.seeded(seed))):
                 raise InputError(
-                    f"{kept.parent}: was begun with other settings ({changed}); choose another -o or remove "
+                    f"{kept.parent}: was begun with other settings ({changed}); choose another folder or remove "
                     f"{output / method.name}"
                 )
 
@@ -253,7 +254,7 @@ class _Pool:
                     advance(0, self._note())
             except KeyboardInterrupt:
                 self._stop()
-                raise Stopped("stopped; the same command goes on from here") from None
+                raise Stopped("stopped") from None
 
     def _start(self, job: Job, stages: list[str], place: int) -> None:
         job.failure.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.files import write_json
 from healthygan.common.tensors import load_tensors, save_tensors
 
@@ -147,8 +147,8 @@ class Run:
             raise InputError(f"{self.path}: not a run folder (no {self.config.name}); name one that train made")
         if not self.decision.exists():
             raise InputError(
-                f"{self.path}: not a finished run (no {self.decision.name}); "
-                f"finish it with: healthygan train --resume {self.path}"
+                f"{self.path}: not a finished run (no {self.decision.name}); finish it with: ",
+                Call("train", self.path),
             )
         try:
             return Decision.model_validate_json(self.decision.read_bytes())

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
@@ -23,7 +23,7 @@ def best_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[name]:
-        raise InputError(f"--device {name}: there is no such device here; use --device cpu")
+        raise InputError(Argument("device", name), ": there is no such device here; use ", Argument("device", "cpu"))
     return torch.device(name)
 
 

@@ -145,7 +145,7 @@ def resumable(training: Training, name: str, make: Callable[[int], Iterator[Tens
     state = training.folder.load_checkpoint() or {}
     kept = state.get(name)
     if kept is not None and not isinstance(kept, Tensor):
-        raise InputError(f"{training.folder.checkpoint}: damaged; remove it and repeat the command")
+        raise InputError(f"{training.folder.checkpoint}: damaged; remove it and train again")
     rows = [] if kept is None else [kept]
     saved = time.monotonic()
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
@@ -71,7 +71,9 @@ def evaluate(
         cohort.split(Split.TEST), config.preprocessing, config.selection, strict=strict, progress=progress
     )
     if rival and judged.labels is None:
-        raise InputError("--against: needs a test set with labels of both kinds; leave it out for a pile without")
+        raise InputError(
+            Argument("against"), ": needs a test set with labels of both kinds; leave it out for a pile without"
+        )
     scored = _score(predictor, judged, progress)
     evaluation = _evaluation(predictor, (own, cohort), control, judged, scored.scores)
     if rival:
@@ -192,7 +194,7 @@ def _compare(rival: Predictor, judged: EvaluationSet, scores: NDArray[np.float64
     try:
         return delong(patients.scores(scores), patients.scores(theirs), patients.diseased())
     except ValueError as error:
-        raise InputError(f"--against: {error} (counted by patient); add cases") from error
+        raise InputError(Argument("against"), f": {error} (counted by patient); add cases") from error
 
 
 def _write(predictor: Predictor, judged: EvaluationSet, scored: _Scored, evaluation: Evaluation, output: Path) -> None:

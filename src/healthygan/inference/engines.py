@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import content_hash, write_json
 from healthygan.common.run_folder import Decision, Run
 from healthygan.detectors.base import Detector, Prediction
@@ -69,10 +69,13 @@ def load_engine(
         InputError: as ``write_export``, or bf16 is asked for where it is not known to keep the scores.
     """
     if precision == "bf16":
+        given = Argument("precision", precision)
         if engine != "torch":
-            raise InputError(f"--precision bf16: is for --engine torch, not for {engine}; leave one of them out")
+            raise InputError(
+                given, ": is for ", Argument("engine", "torch"), f", not for {engine}; leave one of them out"
+            )
         if detector.scorer() is None:
-            raise InputError(f"{run.path}: --precision bf16 is for healthygan and healthygan+ alone; leave it out")
+            raise InputError(f"{run.path}: ", given, " is for healthygan and healthygan+ alone; leave it out")
     if engine == "torch":
         return lambda x: predict_batch(detector, x, torch.bfloat16 if precision == "bf16" else torch.float32)
     _need(engine)
@@ -100,7 +103,8 @@ def write_export(
     scorer = detector.scorer()
     if scorer is None:
         raise InputError(
-            f"{run.path}: its detector {config.detector.name} cannot be exported; score it with --engine torch"
+            f"{run.path}: its detector {config.detector.name} cannot be exported; score it with ",
+            Argument("engine", "torch"),
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export") as name:

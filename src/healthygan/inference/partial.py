@@ -35,7 +35,7 @@ class PartialScores:
         self._model = output / "model.json"
         mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
         if self._model.exists() and self._model.read_bytes() != mark.encode():
-            raise InputError(f"{output}: holds scores of another model; choose another folder with -o")
+            raise InputError(f"{output}: holds scores of another model; choose another folder")
         write_text(self._model, mark)
         self.done = self._read_done()
         """Files scored before."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.preprocessing import to_tensor
@@ -80,7 +80,12 @@ class Predictor:
         self.run = run if isinstance(run, Run) else Run(Path(run))
         if engine != "torch":
             if device not in ("auto", "cpu"):
-                raise InputError(f"--engine {engine}: computes on the CPU, not on {device}; leave --device out")
+                raise InputError(
+                    Argument("engine", engine),
+                    f": computes on the CPU, not on {device}; leave ",
+                    Argument("device"),
+                    " out",
+                )
             device = "cpu"
         self.detector, self.config, self.decision = load(self.run, device)
         self.reference = load_reference(self.run, self.config.selection)

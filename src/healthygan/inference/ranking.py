@@ -83,5 +83,5 @@ def _short_warnings(
     if held_out < needed:
         yield (
             f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
-            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
+            f"list {tenth} of {judged} {reference.noun} at a false discovery rate of {fdr} takes {needed}"
         )

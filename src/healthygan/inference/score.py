@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from healthygan.common.errors import InputError, UnreadableImage
+from healthygan.common.errors import Argument, InputError, UnreadableImage
 from healthygan.common.files import atomic_path
 from healthygan.common.memory import memory_kept
 from healthygan.common.progress import Progress, silent
@@ -203,7 +203,7 @@ def _check_worklist(predictor: Predictor, fdr: float | None) -> None:
     if fdr is None:
         return
     if not 0 < fdr < 1:
-        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
+        raise InputError(Argument("fdr", fdr), ": must lie strictly between 0 and 1, such as 0.1")
     if not len(predictor.reference.threshold):
         raise InputError(
             f"{predictor.run.path}: holds no scores of healthy images kept out of training, so that no worklist can be "

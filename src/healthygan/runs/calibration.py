@@ -98,7 +98,7 @@ def candidates_of(run: Run) -> dict[int, Path]:
     """
     found = run.candidates()
     if not found:
-        raise InputError(f"{run.path}: its candidates/ folder is empty; train anew with another --run")
+        raise InputError(f"{run.path}: its candidates/ folder is empty; train anew in another folder")
     return found
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from healthygan.common.batching import evenly_spaced
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.files import atomic_path
 from healthygan.common.run_folder import Run
 from healthygan.common.tensors import load_tensors, save_tensors
@@ -69,7 +69,7 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
                     frames[row["use"]].append(image)
                     found[row["use"]].append(_finite(row["score"]))
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise InputError(f"{run.held_out}: damaged ({error}); repeat healthygan select {run.path}") from error
+            raise InputError(f"{run.held_out}: damaged ({error}); repeat ", Call("select", run.path)) from error
     units = {use: Units(frames[use], selection) for use in USES}
     threshold, healthy, mixed = (units[use].scores(np.array(found[use], dtype=np.float64)) for use in USES)
     return Reference(threshold, healthy, mixed, _load_appearance(run), units["threshold"].noun)
@@ -127,7 +127,7 @@ def _load_appearance(run: Run) -> Appearance | None:
     try:
         return Appearance(state["centre"].numpy(), state["whitening"].numpy(), float(state["limit"]))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{run.appearance}: damaged ({error}); repeat healthygan select {run.path}") from error
+        raise InputError(f"{run.appearance}: damaged ({error}); repeat ", Call("select", run.path)) from error
 
 
 def _finite(text: str) -> float:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.progress import Progress, silent
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
@@ -147,7 +147,9 @@ class Selection(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise InputError(f"{path}: damaged ({error.errors()[0]['msg']}); repeat healthygan select") from error
+            raise InputError(
+                f"{path}: damaged ({error.errors()[0]['msg']}); repeat ", Call("select", path.parent)
+            ) from error
 
 
 def aucp_of(healthy: ImageStore, mixed: ImageStore, units: tuple[Units, Units]) -> CheckpointMetric:

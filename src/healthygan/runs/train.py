@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError, Stopped
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
@@ -32,7 +32,7 @@ from healthygan.runs.mixed_report import write_mixed_report
 from healthygan.runs.partition import Stores, partition_cohort
 from healthygan.runs.reference import load_reference
 from healthygan.runs.selection import Extractor, Selection, evaluate_checkpoints
-from healthygan.training.loop import Stopped, Training, launch
+from healthygan.training.loop import Training, launch
 
 
 def train(
@@ -124,10 +124,7 @@ def _joined(
                 progress=progress,
             )
         except Stopped as stopped:
-            where = str(stopped).split(";")[0]
-            raise Stopped(
-                f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
-            ) from None
+            raise Stopped(f"member {number} of {len(members)}: {stopped}") from None
     # Members are joined image by image, whatever is judged by the joined scores afterwards.
     by_image = config.selection.model_copy(update={"unit": "image"})
     references = [load_reference(member, by_image) for member in members]
@@ -222,18 +219,18 @@ def _check_folder(run: Run, config: Config) -> None:
     if not run.path.exists() or not any(run.path.iterdir()):
         return
     if not run.config.exists():
-        raise InputError(f"{run.path}: not empty and not a run folder; choose a new one with --run")
+        raise InputError(f"{run.path}: not empty and not a run folder; choose a new folder")
     if load_config(run.config) != config:
         raise InputError(
-            f"{run.path}: holds a run of another configuration; choose a new --run, "
-            f"or go on with it: healthygan train --resume {run.path}"
+            f"{run.path}: holds a run of another configuration; choose a new folder, or go on with it: ",
+            Call("train", run.path),
         )
 
 
 def _check_data(run: Run, keys: Mapping[str, str]) -> None:
     """The images of a run may not change while it is stopped."""
     if run.data.exists() and not _is_data(run, keys):
-        raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
+        raise InputError(f"{run.path}: its images changed since it was started; train anew in another folder")
     write_json(run.data, keys)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from healthygan.common.batching import evenly_spaced, in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.memory import memory_kept
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
@@ -31,10 +31,6 @@ from healthygan.training.logger import TrainingLog, sample_grid
 from healthygan.training.recipe import EarlyStoppingRecipe, Recipe
 
 SAMPLES = 6
-
-
-class Stopped(Exception):
-    """Training was asked to stop; everything needed to go on is saved."""
 
 
 def learning_rate_factor(iteration: int, settings: TrainingConfig) -> float:
@@ -161,9 +157,7 @@ class Training:
                     saved = self._save(recipe, iteration)
                 advance(note=note)
                 if stop and iteration < self.settings.iterations:
-                    raise Stopped(
-                        f"stopped after iteration {iteration}; go on with: healthygan train --resume {self.folder.path}"
-                    )
+                    raise Stopped(f"stopped after iteration {iteration}")
 
     def _iterate(self, recipe: Recipe, iteration: int, batch: Batch) -> dict[str, Tensor]:
         factor = learning_rate_factor(iteration, self.settings)

@@ -160,7 +160,7 @@ def test_masks_that_nobody_told_of_are_refused_and_no_participants(folders: dict
 def test_a_split_without_a_usable_volume_is_refused(folders: dict[Split, Path], tmp_path: Path) -> None:
     for path in folders[Split.HEALTHY].iterdir():
         path.write_bytes(b"no volume")
-    with pytest.raises(InputError, match=r"--healthy .*none of 3 participants has a usable volume; first: .*IXI000"):
+    with pytest.raises(InputError, match=r"healthy=.*none of 3 participants has a usable volume; first: .*IXI000"):
         prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
@@ -215,7 +215,7 @@ def test_a_participant_in_two_splits_is_refused(folders: dict[Split, Path], tmp_
 
 
 def test_empty_missing_and_useless_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--healthy .*is not a folder; IXI is published"):
+    with pytest.raises(InputError, match=r"healthy=.*is not a folder; IXI is published"):
         participants(tmp_path / "none", Split.HEALTHY)
     with pytest.raises(InputError, match="holds no volume"):
         participants(tmp_path, Split.MIXED)

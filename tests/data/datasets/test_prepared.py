@@ -20,7 +20,7 @@ def test_missing_extra_and_doubled_files_are_listed_by_name(tmp_path: Path) -> N
     def prepared(**options: bool) -> Prepared:
         return prepare_covidx(images, listing, tmp_path / "m.csv", official=False, amounts=whole, **options)
 
-    with pytest.raises(InputError, match=r"1 listed image\(s\) missing: n3\.png .*kaggle.*--allow-missing"):
+    with pytest.raises(InputError, match=r"1 listed image\(s\) missing: n3\.png .*kaggle.*allow_missing=True"):
         prepared()
     assert not (tmp_path / "m.csv").exists()
     told = prepared(allow_missing=True)
