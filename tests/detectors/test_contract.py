@@ -88,16 +88,16 @@ def fitted():
 def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
-    decide = workflow.select_and_finalize
+    evaluate_checkpoints = workflow.evaluate_checkpoints
 
     def train(kind):
-        def noting(run, detector, *rest):
+        def noting(candidates, detector, *rest):
             fitted[kind] = {name: weight.clone() for name, weight in detector.weights().items()}
-            decide(run, detector, *rest)
+            return evaluate_checkpoints(candidates, detector, *rest)
 
         if kind not in runs:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(workflow, "select_and_decide", noting)
+                patch.setattr(workflow, "evaluate_checkpoints", noting)
                 runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
         return runs[kind]
 

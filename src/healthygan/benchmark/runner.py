@@ -36,7 +36,7 @@ from healthygan.evaluation.cases import grey_of, lesion_of
 from healthygan.evaluation.evaluate import controls_of, labels_of
 from healthygan.runs.aggregation import Units
 from healthygan.runs.config import Config, load_config
-from healthygan.runs.train import decode_parts
+from healthygan.runs.partition import decode_parts
 from healthygan.training.loop import Stopped
 
 SHOWN = 4

@@ -6,16 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.common.batching import evenly_spaced
-from healthygan.common.errors import InputError
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
 from healthygan.common.tensors import save_tensors
 from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, DetectorConfig
+from healthygan.detectors.base import Detector
 from healthygan.detectors.prediction import predict, scores
 from healthygan.runs.config import SelectionConfig
-from healthygan.runs.partition import HeldOut, Partition, Stores
+from healthygan.runs.partition import HeldOut, Stores
 from healthygan.runs.reference import Reference, load_reference, save_appearance, save_scores
 from healthygan.runs.selection import Selection
 from healthygan.stats import conformal, metrics
@@ -29,26 +28,6 @@ LABELLED_THRESHOLDS = {
     "equal_error": (metrics.threshold_equal_rates, "equal recall and specificity"),
 }
 """Of each ``selection.threshold`` that reads validation's labels: the cut, and its name in words."""
-
-
-def validate_selection(selection: SelectionConfig, parts: Partition, detector: DetectorConfig) -> None:
-    """Refuse, before anything is decoded or trained, a rule or a threshold that could not be followed after it.
-
-    Raises:
-        InputError: names the setting and the remedy.
-    """
-    if selection.rule == "fid" and not detector.translates:
-        raise InputError(f"selection.rule=fid: detector {detector.name} translates no image; choose by another rule")
-    if selection.rule in ("fid", "aucp") and not (parts.choice_healthy and parts.choice_mixed):
-        raise InputError(
-            f"selection.rule={selection.rule}: no images are held out of both training sets to choose by; "
-            "raise selection.choice_holdout, add images, or take selection.rule=last"
-        )
-    if selection.threshold != "specificity" and not parts.validation:
-        raise InputError(
-            f"selection.threshold={selection.threshold}: needs a validation set with labels of both kinds; "
-            "add one or take selection.threshold=specificity"
-        )
 
 
 def finalize_run(

@@ -16,8 +16,9 @@ from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Cohort, CohortImage, Split
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.store import ImageStore
+from healthygan.detectors.base import DetectorConfig
 from healthygan.runs.aggregation import Units, count_units, patient_of
-from healthygan.runs.config import SelectionConfig
+from healthygan.runs.config import Config, SelectionConfig
 from healthygan.stats.conformal import healthy_needed
 
 Images = tuple[CohortImage, ...]
@@ -114,6 +115,26 @@ def _part(images: Images, wanted: int, use: int, selection: SelectionConfig) -> 
     return kept, tuple(image for image in images if patient_of(image) in chosen)
 
 
+def validate_selection(selection: SelectionConfig, parts: Partition, detector: DetectorConfig) -> None:
+    """Refuse, before anything is decoded or trained, a rule or a threshold that could not be followed after it.
+
+    Raises:
+        InputError: names the setting and the remedy.
+    """
+    if selection.rule == "fid" and not detector.translates:
+        raise InputError(f"selection.rule=fid: detector {detector.name} translates no image; choose by another rule")
+    if selection.rule in ("fid", "aucp") and not (parts.choice_healthy and parts.choice_mixed):
+        raise InputError(
+            f"selection.rule={selection.rule}: no images are held out of both training sets to choose by; "
+            "raise selection.choice_holdout, add images, or take selection.rule=last"
+        )
+    if selection.threshold != "specificity" and not parts.validation:
+        raise InputError(
+            f"selection.threshold={selection.threshold}: needs a validation set with labels of both kinds; "
+            "add one or take selection.threshold=specificity"
+        )
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Images that no gradient sees, and what they were decoded to."""
@@ -190,3 +211,14 @@ class Stores:
             "choice_mixed": self.choice_mixed,
         }
         return {use: part for use, part in uses.items() if part is not None}
+
+
+def decode_parts(cohort: Cohort, config: Config, strict: bool, progress: Progress = silent) -> Stores:
+    """Divide a cohort as a configuration asks, see that its rule can be followed, and decode the parts.
+
+    Raises:
+        InputError: nothing would be left to train on, or to choose by; or no image of a part can be read.
+    """
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
+    validate_selection(config.selection, parts, config.detector)
+    return Stores.build(parts, config.preprocessing, strict, progress)

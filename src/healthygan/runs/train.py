@@ -16,12 +16,12 @@ from healthygan.detectors.base import Detector, load_file
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.detectors.prediction import best_device
 from healthygan.nn.backbones import load_backbone
-from healthygan.runs.calibration import finalize_run, validate_selection
+from healthygan.runs.calibration import finalize_run
 from healthygan.runs.checkpoint_metrics import Extractor, checkpoint_metrics, evaluate_checkpoints, oracle_metric
 from healthygan.runs.config import Config, Rule, SelectionConfig, load_config
 from healthygan.runs.members import join_members, train_members
 from healthygan.runs.mixed_report import write_mixed_report
-from healthygan.runs.partition import Stores, partition_cohort
+from healthygan.runs.partition import Stores, decode_parts
 from healthygan.runs.selection import Selection, choose_checkpoint, early_stopping_curve
 from healthygan.training.loop import Training, launch
 
@@ -91,17 +91,6 @@ def train(
         finalize_run(run, detector.to(fabric.device), stores, config.selection, selection, progress)
     fabric.barrier()
     return run
-
-
-def decode_parts(cohort: Cohort, config: Config, strict: bool, progress: Progress = silent) -> Stores:
-    """Divide a cohort as a configuration asks, see that its rule can be followed, and decode the parts.
-
-    Raises:
-        InputError: nothing would be left to train on, or to choose by; or no image of a part can be read.
-    """
-    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
-    validate_selection(config.selection, parts, config.detector)
-    return Stores.build(parts, config.preprocessing, strict, progress)
 
 
 def _choose(
