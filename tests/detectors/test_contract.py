@@ -88,16 +88,16 @@ def fitted():
 def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
-    decide = workflow.select_and_finalize
+    evaluate_checkpoints = workflow.evaluate_checkpoints
 
     def train(kind):
-        def noting(run, detector, *rest):
+        def noting(candidates, detector, *rest):
             fitted[kind] = {name: weight.clone() for name, weight in detector.weights().items()}
-            decide(run, detector, *rest)
+            return evaluate_checkpoints(candidates, detector, *rest)
 
         if kind not in runs:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(workflow, "select_and_decide", noting)
+                patch.setattr(workflow, "evaluate_checkpoints", noting)
                 runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
         return runs[kind]
 
@@ -282,7 +282,7 @@ def test_larger_powers_of_two_are_borne(kind, size):
 def test_an_early_stopping_detector_keeps_whole_patients_of_the_healthy_set_out(kind, cohort):
     config = config_of(kind)
     assert isinstance(config.detector, EarlyStoppingConfig)
-    parts = partition_cohort(cohort, config)
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
     early_stopping_healthy = parts.early_stopping_healthy
     uses = (parts.healthy, early_stopping_healthy, parts.choice_healthy, parts.threshold)
     patients = [{image.patient_id for image in part} for part in uses]
@@ -294,7 +294,9 @@ def test_an_early_stopping_detector_keeps_whole_patients_of_the_healthy_set_out(
 def test_too_small_a_healthy_set_cannot_stop_training_early(cohort, tmp_path):
     one = [image for image in cohort.images if image.split is Split.HEALTHY][:2]
     rest = [image for image in cohort.images if image.split is not Split.HEALTHY]
-    with pytest.raises(InputError, match="detector alad watches its training on patients kept out"):
+    with pytest.raises(
+        InputError, match="knows when to stop by patients kept out of its training, and one patient alone"
+    ):
         workflow.train(config_of("alad"), Cohort("small", (*one, *rest)), tmp_path / "run")
 
 

@@ -228,7 +228,8 @@ def trained(with_evidence, cohort, tmp_path_factory):
 def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trained, with_evidence, cohort):
     detector, _, _ = workflow.load(trained, "cpu")
     store = ImageStore.build(
-        [image.path for image in partition_cohort(cohort, with_evidence).healthy], with_evidence.preprocessing
+        [image.path for image in partition_cohort(cohort, with_evidence.selection, None).healthy],
+        with_evidence.preprocessing,
     )
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -59,7 +59,7 @@ def trained(manifest, tmp_path_factory):
 def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
     """Embedding, covariance + 0.01 I, distances, computed anew with NumPy from the backbone's maps."""
     detector, config, _ = workflow.load(trained, "cpu")
-    images = partition_cohort(Cohort.from_manifest(manifest), config).healthy
+    images = partition_cohort(Cohort.from_manifest(manifest), config.selection, None).healthy
     store = ImageStore.build([image.path for image in images], config.preprocessing)
     x = to_tensor(store.read(np.arange(len(store))))
     maps = [part.double().numpy() for part in detector.backbone.features(x, (1, 2, 3))]

@@ -155,7 +155,7 @@ def trained(manifest, tmp_path_factory):
 
 def test_the_bank_is_a_tenth_of_the_healthy_patches(trained, manifest):
     detector, config, _ = workflow.load(trained, "cpu")
-    healthy = partition_cohort(Cohort.from_manifest(manifest), config).healthy
+    healthy = partition_cohort(Cohort.from_manifest(manifest), config.selection, None).healthy
     assert len(detector.learned["bank"]) == round(0.1 * len(healthy) * 64)
 
 

@@ -35,9 +35,8 @@ from healthygan.data.preprocessing import Preprocessing
 from healthygan.evaluation.cases import grey_of, lesion_of
 from healthygan.evaluation.evaluation_set import EvaluationSet
 from healthygan.runs.aggregation import Units
-from healthygan.runs.calibration import validate_selection
 from healthygan.runs.config import Config, load_config
-from healthygan.runs.partition import Stores, partition_cohort
+from healthygan.runs.partition import decode_parts
 
 SHOWN = 4
 """Images of each class in the picture grid."""
@@ -169,8 +168,7 @@ def _prepare(
             f"{cohort.name}: the test set needs labels, healthy and diseased; a benchmark measures by them"
         )
     for method in methods:
-        stores = Stores.build(partition_cohort(cohort, method.config), method.config, strict, progress)
-        validate_selection(method.config, stores)
+        decode_parts(cohort, method.config, strict, progress)
     return judged, labels
 
 

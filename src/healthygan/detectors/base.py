@@ -77,7 +77,7 @@ class EarlyStoppingConfig(DetectorConfig):
         0.1,
         gt=0,
         le=0.5,
-        description="share of the healthy set kept out of training; its figure says when to stop and what to keep",
+        description="share of the healthy set kept out of training; its metric says when to stop and what to keep",
     )
 
 

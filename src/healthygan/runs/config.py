@@ -29,7 +29,7 @@ class SelectionConfig(BaseModel):
 
     rule: Rule = Field(
         "validation_auc",
-        description="fid and aucp choose without labels; early_stopping: the detector's own figure of held-out "
+        description="fid and aucp choose without labels; early_stopping: the detector's own metric on held-out "
         "healthy images, where it has one; validation_auc, where validation has no labels, takes that or else the "
         "last one",
     )
@@ -80,7 +80,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _training_and_selection_suit_the_detector(self) -> Self:
         self.detector.check_training(self.training)
-        if self.selection.rule == "early_stopping" and not isinstance(self.detector, EarlyStoppingConfig):
+        if self.selection.rule == "early_stopping" and self.early_stopping_share is None:
             raise ValueError(
                 f"selection.rule=early_stopping: detector {self.detector.name} has no early-stopping metric "
                 "of its own; take validation_auc or last"
@@ -99,6 +99,11 @@ class Config(BaseModel):
                 "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"
             )
         return self
+
+    @property
+    def early_stopping_share(self) -> float | None:
+        """Share of the healthy set that tells the detector when to stop; none where it does not stop early."""
+        return self.detector.early_stopping_healthy if isinstance(self.detector, EarlyStoppingConfig) else None
 
     def member(self, number: int) -> "Config":
         """The configuration of one member, numbered from 0: a training of its own seed."""

@@ -74,8 +74,8 @@ class Training:
     """One run's training: devices, folder, settings, and where an earlier run stopped.
 
     Args:
-        watched: healthy images held out for a ``EarlyStoppingRecipe``'s figure.
-        aside: mixed images held out, which a detector that ranks its own pile ranks too.
+        early_stopping_healthy: healthy images held out for an ``EarlyStoppingRecipe``'s metric.
+        held_out_mixed: mixed images held out, which a detector that ranks its own pile ranks too.
     """
 
     def __init__(
@@ -218,7 +218,7 @@ class Training:
             log.early_stopping_metric(iteration, self.metrics[iteration])
 
     def _early_stopping_metric(self, recipe: EarlyStoppingRecipe, early_stopping_healthy: ImageStore) -> float:
-        """The recipe's figure, averaged over the held-out healthy images."""
+        """The recipe's metric, averaged over the held-out healthy images."""
         size = self.settings.batch_size
         found = []
         for chosen in in_batches(len(early_stopping_healthy), size):

@@ -59,7 +59,7 @@ def test_of_a_large_pile_a_part_is_learned_from_and_all_is_ranked(trained, manif
     run = workflow.train(config, cohort, tmp_path / "run")
     with run.mixed_scores.open(newline="") as file:
         found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
-    parts = partition_cohort(cohort, config)
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
     assert set(found) == {str(image.path) for image in parts.mixed} and len(found) > 8
     learned = load_tensors(run.checkpoint)
     assert len(learned["healthy"]) == len(learned["mixed"]) == 8
@@ -78,7 +78,9 @@ def test_what_is_held_out_of_the_pile_is_ranked_by_a_model_that_never_saw_it(man
     with run.mixed_scores.open(newline="") as file:
         found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
     assert set(found) == {str(path) for path in cohort.paths(Split.MIXED)}
-    held_out_mixed = [image.path for image in partition_cohort(cohort, config).choice_mixed]
+    held_out_mixed = [
+        image.path for image in partition_cohort(cohort, config.selection, config.early_stopping_share).choice_mixed
+    ]
     assert held_out_mixed and len(load_tensors(run.checkpoint)["mixed"]) == len(found) - len(held_out_mixed)
     store = ImageStore.build(held_out_mixed, config.preprocessing)
     odds = workflow.load(run, "cpu")[0].evidence(to_tensor(store.read(np.arange(len(store)))))
@@ -122,10 +124,9 @@ def test_the_map_adds_up_to_the_log_odds(detector, x, part):
 
 
 def test_typical_evidence_is_that_of_healthy_images_that_were_not_learned_from(trained, manifest, detector):
-    store = ImageStore.build(
-        [image.path for image in partition_cohort(Cohort.from_manifest(manifest), load_config(trained.config)).healthy],
-        load_config(trained.config).preprocessing,
-    )
+    config = load_config(trained.config)
+    parts = partition_cohort(Cohort.from_manifest(manifest), config.selection, config.early_stopping_share)
+    store = ImageStore.build([image.path for image in parts.healthy], config.preprocessing)
     mean, deviation = detector.typical
     learned_from = detector.evidence(to_tensor(store.read(np.arange(len(store)))))
     assert deviation > 0
