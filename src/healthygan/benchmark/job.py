@@ -223,7 +223,7 @@ def predict(job: Job) -> None:
         raise InputError(f"{job.name}: gives scores that are not finite")
     shown = np.array(job.shown, dtype=np.int64)
     difference = prediction.predict(detector, store, shown).difference
-    numbers = sum(weight.numel() for weight in detector.weights().values() if weight.is_floating_point())
+    numbers = sum(weight.numel() for weight in detector.state_dict().values() if weight.is_floating_point())
     located = localisation_of(detector, store, [images[place] for place in store.owner], config)
     pixels = {"pixel_auroc": located.get("pixel_auroc")}
     facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)} | pixels)

@@ -160,7 +160,7 @@ def finalize_run(
     The decision goes first and comes last: a run with one is whole, and is not decided again.
     """
     run.decision.unlink(missing_ok=True)
-    save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.weights().items()})
+    save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.state_dict().items()})
     uses = {"threshold": stores.threshold, "choice_healthy": stores.choice_healthy, "choice_mixed": stores.choice_mixed}
     kept = {use: store for use, store in uses.items() if store}
     found = {use: scores(detector, store, use.replace("_", ", "), progress) for use, store in kept.items()}

@@ -17,6 +17,7 @@ from healthygan.detectors.base import Detector, load_file
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.detectors.prediction import best_device
 from healthygan.nn.backbones import load_backbone
+from healthygan.nn.first_weights import undrawn
 from healthygan.runs.calibration import (
     candidates_of,
     checkpoint_metrics,
@@ -165,7 +166,8 @@ def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
     """
     decision = run.load_decision()
     config = load_config(run.config)
-    detector = build(config)
+    with undrawn():
+        detector = build(config)
     load_file(detector, run.model)
     return detector.to(best_device(device)), config, decision
 
@@ -202,7 +204,8 @@ def select(
         raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
     if extractor is None and config.detector.translates and stores.choice_healthy and stores.choice_mixed:
         extractor = _extractor(config)
-    detector = build(config).to(best_device(device))
+    with undrawn():
+        detector = build(config).to(best_device(device))
     wanted = checkpoint_metrics(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)
     judge = test_metric(cohort, config, progress) if measure else None
     candidates = candidates_of(run)
