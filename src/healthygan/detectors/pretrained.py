@@ -75,6 +75,7 @@ class PretrainedDetector(Detector):
         self.backbone = load_backbone(settings.backbone, settings.weights, size=self.size, download=settings.download)
         self.to(training.fabric.device)
         self._learn(healthy, mixed, training)
+        self._keep({name: getattr(self, name).contiguous() for name in self.learned})
         if training.fabric.is_global_zero:
             training.folder.save_candidate(ITERATION, self.state_dict())
         training.fabric.barrier()
@@ -86,7 +87,7 @@ class PretrainedDetector(Detector):
     def _keep(self, learned: Mapping[str, Tensor]) -> None:
         """Put what was learned into the buffers of these names."""
         for name, tensor in learned.items():
-            setattr(self, name, tensor.contiguous())
+            setattr(self, name, tensor)
 
     @property
     def device(self) -> torch.device:
