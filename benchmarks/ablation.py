@@ -144,7 +144,7 @@ def with_evidence(cohort: Cohort, seed: int, options: argparse.Namespace) -> lis
     change, evidence = apart(detector, judged.store)
     if judged.crossfitted:
         evidence = crossfitted(run, judged)
-    (mean, deviation), (usual, spread) = detector.weights()["healthy"].tolist()
+    (mean, deviation), (usual, spread) = detector.state_dict()["healthy"].tolist()
     change, evidence = (change - mean) / deviation, (evidence - usual) / spread
     return [judged.auc(evidence if weight == np.inf else change + weight * evidence) for weight in WEIGHTS]
 

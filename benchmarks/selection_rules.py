@@ -102,7 +102,7 @@ def realised(run: Run, rule: str, iteration: int, device: str) -> tuple[float, i
     config = load_config(run.config, [f"selection.rule={'last' if rule == ORACLE else rule}"])
     cohort = Cohort.from_manifest(run.cohort)
     detector = workflow.build(config).to(best_device(device))
-    detector.load_weights(load_tensors(run.candidates()[iteration]))
+    detector.load_state_dict(load_tensors(run.candidates()[iteration]))
     tests = cohort.split(Split.TEST)
     marks = Units(tests, config.selection)
     of_healthy = marks.spread(np.array([label is Label.HEALTHY for label in marks.labels()]))

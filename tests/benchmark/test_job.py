@@ -43,7 +43,7 @@ def test_scores_and_maps_are_those_of_the_run(done: Job) -> None:
     np.testing.assert_allclose(found.scores, again.score.double().numpy(), rtol=1e-6)
     np.testing.assert_allclose(found.maps, again.difference[[0, 9], 0].numpy(), atol=1e-6)
     assert found.key == store.key
-    assert found.numbers == sum(weight.numel() for weight in detector.weights().values())
+    assert found.numbers == sum(weight.numel() for weight in detector.state_dict().values())
 
 
 def test_the_maps_pixel_auroc_is_the_evaluation_s(done: Job, tmp_path: Path) -> None:

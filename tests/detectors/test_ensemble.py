@@ -107,16 +107,16 @@ def test_a_stopped_member_goes_on_with_the_ensemble(
 
 def test_weights_of_another_number_of_members_are_refused(trained: tuple[Run, Cohort]) -> None:
     run, _ = trained
-    weights = workflow.load(run, "cpu")[0].weights()
+    weights = workflow.load(run, "cpu")[0].state_dict()
     config = load_config(run.config)
     three = workflow.build(load_config(run.config, ["training.members=3"]))
     with pytest.raises(RuntimeError):
-        three.load_weights(weights)
+        three.load_state_dict(weights)
     one = Ensemble([workflow.build(config.member(0))])
-    with pytest.raises(RuntimeError, match="another number of members"):
-        one.load_weights(weights)
+    with pytest.raises(RuntimeError, match="size mismatch for centre"):
+        one.load_state_dict(weights)
     with pytest.raises(RuntimeError, match="centre"):
-        one.load_weights({})
+        one.load_state_dict({})
 
 
 def test_members_without_differing_healthy_scores_cannot_be_joined(trained: tuple[Run, Cohort]) -> None:
@@ -124,7 +124,7 @@ def test_members_without_differing_healthy_scores_cannot_be_joined(trained: tupl
     config = load_config(run.config)
     ensemble = workflow.build(config)
     assert isinstance(ensemble, Ensemble)
-    weights = [member.weights() for member in ensemble.members]
+    weights = [member.state_dict() for member in ensemble.members]
     for scores in (np.array([0.5]), np.array([0.5, 0.5])):
         with pytest.raises(ValueError, match="two or more are needed"):
             ensemble.join(weights, [scores, scores])

@@ -202,7 +202,7 @@ def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
         recipe.step(number, Batch(mixed[chosen[0]], healthy[chosen[1]], torch.empty(0)))
     test = torch.cat([images(40, False), images(40, True)])
     detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 16)
-    detector.load_weights(recipe.weights())
+    detector.load_state_dict(recipe.weights())
     found = detector.predict(test)
     assert roc_auc_score(np.repeat([0, 1], 40), found.score) > 0.9
     assert found.difference[40:].max() <= 1
@@ -234,11 +234,11 @@ def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trai
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     change = [detector.predict(y).difference.mean(dim=(1, 2, 3)).double() for y in (healthy, x)]
-    contrast_weight = float(detector._contrast.contrast_weight)
+    contrast_weight = float(detector.contrast.contrast_weight)
     assert 0 <= contrast_weight <= 1
     expected = contrast_weight * (change[1] - change[0].mean()) / change[0].std()
-    mean, deviation = detector._contrast.typical.double()
-    expected += 2 * (detector._contrast.evidence(x).double() - mean) / deviation
+    mean, deviation = detector.contrast.typical.double()
+    expected += 2 * (detector.contrast.evidence(x).double() - mean) / deviation
     torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)
 
 
@@ -246,7 +246,7 @@ def test_the_evidence_is_that_of_a_contrast_detector_on_the_same_images(trained,
     settings = ("preprocessing.size=32", "training.device=cpu", "selection.choice_holdout=0.1")
     alone, _, _ = workflow.load(workflow.train(load_config("contrast", settings), cohort, tmp_path / "run"), "cpu")
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(workflow.load(trained, "cpu")[0]._contrast.evidence(x), alone.evidence(x))
+    torch.testing.assert_close(workflow.load(trained, "cpu")[0].contrast.evidence(x), alone.evidence(x))
 
 
 def test_a_stopped_training_with_evidence_goes_on_bit_for_bit(trained, with_evidence, cohort, tmp_path, monkeypatch):
@@ -276,8 +276,8 @@ def test_all_of_the_pile_is_ranked_beside_the_run(trained, cohort):
 
 def test_weights_without_evidence_do_not_fit(trained, with_evidence):
     detector = workflow.build(with_evidence)
-    with pytest.raises(RuntimeError, match="no healthy among the weights"):
-        detector.load_weights(HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 32).weights())
+    with pytest.raises(RuntimeError, match=r'Missing key.*"healthy"'):
+        detector.load_state_dict(HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 32).state_dict())
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])

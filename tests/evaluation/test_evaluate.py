@@ -167,7 +167,7 @@ def test_two_runs_are_compared_on_the_same_patients(finished_run: Finished, tmp_
     other = Run(tmp_path / "other")
     shutil.copytree(run.path, other.path)
     detector = workflow.build(load_config(run.config))
-    save_tensors(other.model, {name: tensor.clone() for name, tensor in detector.weights().items()})
+    save_tensors(other.model, {name: tensor.clone() for name, tensor in detector.state_dict().items()})
     found, same = (evaluate(one, None, tmp_path / one.path.name, against=other, device="cpu") for one in (run, other))
     patients = [str(image.patient_id) for image in cohort.split(Split.TEST)]
     ill = metrics.patient_scores(found.labels.astype(float), patients, "max")[1] > 0  # type: ignore[union-attr]

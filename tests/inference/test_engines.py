@@ -41,8 +41,10 @@ def untrained(folder, *settings):
     config.save(run.config)
     detector = workflow.build(config)
     if isinstance(detector, Ensemble):
-        detector.join([member.weights() for member in detector.members], [np.array([0.1, 0.3]), np.array([0.2, 0.5])])
-    save_tensors(run.model, detector.weights())
+        detector.join(
+            [member.state_dict() for member in detector.members], [np.array([0.1, 0.3]), np.array([0.2, 0.5])]
+        )
+    save_tensors(run.model, detector.state_dict())
     run.save_decision(Decision(iteration=1, rule="none", threshold=None, threshold_rule="none", map_top=1.0))
     return run
 

@@ -69,7 +69,7 @@ def scored(run: Run, iteration: int, images: tuple[CohortImage, ...]) -> tuple[n
     """Scores, translations and images of a candidate, without the selection's code."""
     config = load_config(run.config)
     detector = workflow.build(config)
-    detector.load_weights(load_tensors(run.candidates()[iteration]))
+    detector.load_state_dict(load_tensors(run.candidates()[iteration]))
     store = ImageStore.build([image.path for image in images], config.preprocessing)
     x = to_tensor(store.read(np.arange(len(store))))
     prediction = detector.predict(x)
@@ -137,7 +137,7 @@ def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run
     # What was trained scores as the run now does.
     detector, _, _ = workflow.load(run, "cpu")
     chosen = load_tensors(run.candidates()[expected])
-    assert all(torch.equal(tensor, chosen[name]) for name, tensor in detector.weights().items())
+    assert all(torch.equal(tensor, chosen[name]) for name, tensor in detector.state_dict().items())
 
 
 def resumed(run: Run) -> None:

@@ -46,7 +46,7 @@ def finalize_run(
         detector: with the weights of the chosen candidate.
     """
     run.decision.unlink(missing_ok=True)
-    save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.weights().items()})
+    save_tensors(run.model, {name: tensor.cpu() for name, tensor in detector.state_dict().items()})
     save_scores(run, stores.scored, _held_out_scores(detector, stores.scored, progress))
     save_appearance(run, (stores.healthy, stores.mixed))
     reference = load_reference(run, settings)

@@ -16,6 +16,7 @@ from healthygan.detectors.base import Detector, load_file
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.detectors.prediction import best_device
 from healthygan.nn.backbones import load_backbone
+from healthygan.nn.first_weights import undrawn
 from healthygan.runs.calibration import finalize_run
 from healthygan.runs.checkpoint_metrics import Extractor, checkpoint_metrics, evaluate_checkpoints, oracle_metric
 from healthygan.runs.config import Config, Rule, SelectionConfig, load_config
@@ -128,7 +129,8 @@ def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
     """
     decision = run.load_decision()
     config = load_config(run.config)
-    detector = build(config)
+    with undrawn():
+        detector = build(config)
     load_file(detector, run.model)
     return detector.to(best_device(device)), config, decision
 
@@ -164,7 +166,8 @@ def select(
     settings, candidates = config.selection, _candidates(run)
     if extractor is None and config.detector.translates and stores.choice_healthy and stores.choice_mixed:
         extractor = load_backbone(settings.extractor, settings.extractor_weights)
-    detector = build(config).to(best_device(device))
+    with undrawn():
+        detector = build(config).to(best_device(device))
     metrics = checkpoint_metrics(("validation_auc", "aucp", "fid"), stores, settings, extractor)
     oracle = oracle_metric(cohort.split(Split.TEST), settings, config.preprocessing, progress) if measure else None
     curves = [*evaluate_checkpoints(candidates, detector, [*metrics, *([oracle] if oracle else [])], progress)]

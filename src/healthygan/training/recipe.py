@@ -36,7 +36,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """What scoring needs, as ``Detector.weights``."""
+        """What scoring needs, as the detector's ``state_dict``."""
 
     @abstractmethod
     def sample(self, x: Tensor) -> dict[str, Tensor]:

@@ -99,7 +99,7 @@ def x():
 
 def test_the_score_adds_contrast_and_distance(detector, x):
     features = _means(detector._maps(x)).double()
-    learned = {name: part.double() for name, part in detector.learned.items()}
+    learned = {name: part.double() for name, part in detector.named_buffers(recurse=False)}
     deepest = detector.backbone.channels[-1]
     away = (features[:, :-deepest] - learned["centre"]) @ learned["whitener"]
     odds = features @ learned["weight"] + (away**2).sum(dim=1).sqrt() + learned["bias"]
@@ -115,11 +115,11 @@ def test_the_map_adds_up_to_the_log_odds(detector, x, part):
     maps = detector._maps(x)
     if part == "distance":
         random = torch.Generator().manual_seed(1)
-        detector.learned["weight"] = torch.zeros_like(detector.learned["weight"])
-        detector.learned["whitener"] = torch.rand(detector.learned["whitener"].shape, generator=random)
+        detector.weight = torch.zeros_like(detector.weight)
+        detector.whitener = torch.rand(detector.whitener.shape, generator=random)
     else:
-        detector.learned["whitener"] = torch.zeros_like(detector.learned["whitener"])
-    whole = detector.evidence(x) - detector.learned["bias"]
+        detector.whitener = torch.zeros_like(detector.whitener)
+    whole = detector.evidence(x) - detector.bias
     torch.testing.assert_close(detector._evidence(maps).mean(dim=(1, 2, 3)), whole, rtol=1e-4, atol=1e-3)
 
 
@@ -179,7 +179,7 @@ def test_a_stopped_fit_goes_on_with_the_features_it_has(trained, manifest, tmp_p
 
 
 def run_weights(run):
-    return workflow.load(run, "cpu")[0].weights()
+    return workflow.load(run, "cpu")[0].state_dict()
 
 
 def test_a_finished_run_is_not_learned_again(trained, manifest, monkeypatch):
@@ -191,8 +191,8 @@ def test_a_finished_run_is_not_learned_again(trained, manifest, monkeypatch):
 
 def test_weights_of_another_detector_do_not_fit():
     detector = Contrast(ContrastConfig(), 1, 32)
-    with pytest.raises(RuntimeError, match="another detector's"):
-        detector.load_weights({"generator.weight": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match=r"(?s)Missing key.*weight.*Unexpected key.*generator.weight"):
+        detector.load_state_dict({"generator.weight": torch.zeros(1)})
 
 
 @pytest.mark.parametrize(
