@@ -20,7 +20,8 @@ from healthygan.detectors.healthygan_plus import (
     HealthyGANPlusConfig,
     HealthyGANPlusRecipe,
 )
-from healthygan.inference.engines import PACKAGES, export
+from healthygan.inference.engines import PACKAGES
+from healthygan.inference.export import export
 from healthygan.nn.networks import Discriminator
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
