@@ -89,16 +89,16 @@ class Backbone(nn.Module):
         last = len(self.channels) - 1
         inner = sorted({layer for layer in wanted if layer != last})
         seen = self._seen(x)
-        found: dict[int, Tensor] = {}
+        by_layer: dict[int, Tensor] = {}
         if last in wanted:
             final, maps = self.network.forward_intermediates(seen, indices=inner or [0])  # type: ignore[operator]
-            found[last] = self._as_map(final)
+            by_layer[last] = self._as_map(final)
         else:
             maps = self.network.forward_intermediates(  # type: ignore[operator]
                 seen, indices=inner, stop_early=True, intermediates_only=True
             )
-        found |= dict(zip(inner, maps, strict=False))
-        return [found[layer].float() for layer in wanted]
+        by_layer |= dict(zip(inner, maps, strict=False))
+        return [by_layer[layer].float() for layer in wanted]
 
     def check_layers(self, layers: Sequence[int]) -> None:
         """Refuse layers that are not there.

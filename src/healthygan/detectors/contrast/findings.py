@@ -31,7 +31,7 @@ class PileFindings:
     """(M,): file, frame number and patient of each; a patient that is not known goes by the file's path."""
 
     @classmethod
-    def of(cls, found: PUFit, healthy: Floats, pile: Floats, mixed: Sequence[ImageStore]) -> "PileFindings":
+    def of(cls, fit: PUFit, healthy: Floats, pile: Floats, mixed: Sequence[ImageStore]) -> "PileFindings":
         """Of a fit, the log odds, and the stores whose frames the pile's are, in that order."""
         frames = [
             (store.paths[owner], int(frame), patient)
@@ -39,11 +39,11 @@ class PileFindings:
             for owner, frame, patient in zip(store.owner, store.frame, store.frame_groups, strict=True)
         ]
         return cls(
-            found.mixture.share,
-            found.interval,
-            found.auc,
-            found.strength,
-            found.weights,
+            fit.mixture.share,
+            fit.interval,
+            fit.auc,
+            fit.strength,
+            fit.weights,
             healthy,
             pile,
             frames,

@@ -146,15 +146,15 @@ def crossfitted(
     """
     splits = _folds(task, settings.folds)
     strengths = sorted(settings.strengths)
-    found: dict[float, Floats] = {strength: np.empty((len(task.features), 2)) for strength in strengths}
+    scores: dict[float, Floats] = {strength: np.empty((len(task.features), 2)) for strength in strengths}
     with progress("choosing the regularisation", len(splits)) as advance:
         for learn, judge in splits:
             judged = task.features[judge]
             distances = _fit_distance(task, learn).of(judged[:, task.measured])
             for strength, (weight, bias) in zip(strengths, _fit(task, learn, strengths, share), strict=True):
-                found[strength][judge] = np.stack([distances, judged @ weight + bias], axis=1)
+                scores[strength][judge] = np.stack([distances, judged @ weight + bias], axis=1)
             advance()
-    return found
+    return scores
 
 
 def _best(
@@ -165,13 +165,13 @@ def _best(
     Of equals the lowest strength. An AUC of pile against healthy is less steady: nothing can tell the pile's healthy
     images from the others, and it counts them all.
     """
-    found = crossfitted(task, settings, share, progress)
+    candidates = crossfitted(task, settings, share, progress)
     mixtures = {
         strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed], PRIORS)
-        for strength, scores in found.items()
+        for strength, scores in candidates.items()
     }
     best = min(mixtures, key=lambda strength: (round(mixtures[strength].misfit, 6), strength))
-    return best, found[best], mixtures[best]
+    return best, candidates[best], mixtures[best]
 
 
 def _fit_distance(task: PUProblem, chosen: NDArray[np.int64]) -> Distance:
@@ -224,5 +224,5 @@ def fit_nnpu(healthy: NDArray[Any], mixed: NDArray[Any], share: float, decay: fl
         slope = healthy.T @ by_healthy + mixed.T @ by_mixed + decay * weight
         return float(value), np.append(slope, by_healthy.sum() + by_mixed.sum())
 
-    found = minimize(cost, np.zeros(healthy.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    return found.x[:-1], float(found.x[-1])
+    minimum = minimize(cost, np.zeros(healthy.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return minimum.x[:-1], float(minimum.x[-1])

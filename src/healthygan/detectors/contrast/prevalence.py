@@ -150,8 +150,8 @@ def _search(healthy: Floats, mixed: Floats, start: Floats, priors: Sequence[Prio
         return float(value), np.array([-by_odds.sum() * expit(share), by_tilt.sum(), *by_slopes])
 
     bounds = (SHARE_BOUNDS, INTERCEPT_BOUNDS, *[SLOPE_BOUNDS] * len(priors))
-    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds)
-    return found.x, float(found.fun)
+    minimum = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    return minimum.x, float(minimum.fun)
 
 
 def _mixture(parameters: Floats, misfit: float, healthy: Floats) -> Mixture:
