@@ -1,6 +1,5 @@
 """Files through decoding threads and a detector, batch by batch."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from healthygan.common.errors import UnreadableImage
+from healthygan.common.processors import usable_cores
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers.reading import read_frames
 from healthygan.data.store import Failure
 
-WORKERS = os.cpu_count() or 1
+WORKERS = usable_cores()
 """Threads that read files and write maps."""
 BATCH_PIXELS = {"cpu": 2**17, "cuda": 2**21, "mps": 2**20}
 """Pixels of a batch: enough to fill the device, few enough for the caches of a CPU and for any memory."""
