@@ -5,6 +5,7 @@ from collections.abc import Callable
 from healthygan.evaluation.report.markup import data_url, safe, section, table
 from healthygan.evaluation.report.rows import choice_rows
 from healthygan.evaluation.result import Evaluation
+from healthygan.stats.metrics import roc
 from healthygan.viz.charts import DARK, LIGHT, Theme, histogram, roc_chart, selection_curve, training_curve
 
 
@@ -23,14 +24,14 @@ def scores(evaluation: Evaluation) -> str:
         groups = {"healthy": scores[~labels], "diseased": scores[labels]}
         note = f"Scores of the test {evaluation.unit}. The less the groups overlap, the better."
         lines["paper's threshold"] = result.paper_rates.threshold
-        points = {"paper's way": result.paper_rates}
-        if result.honest_rates is not None:
-            points["honest"] = result.honest_rates
+        curve = roc(scores, labels)[:2]
+        judged = {"paper's way": result.paper_rates, "honest": result.honest_rates}
+        points = {name: (1 - rates.specificity, rates.recall) for name, rates in judged.items() if rates is not None}
         charts.append(
             _chart(
                 "Receiver operating characteristic (ROC)",
                 "Every trade between finding disease and false alarms; the dashed line is chance.",
-                lambda theme: roc_chart(scores, labels, points, theme),
+                lambda theme: roc_chart(curve, points, theme),
             )
         )
     charts.append(

@@ -1,7 +1,5 @@
 """The page's numbers: the headline with its warnings, the metrics, the controls, the settings."""
 
-import math
-
 from healthygan.evaluation.report.markup import safe, section, table
 from healthygan.evaluation.report.rows import (
     HONEST_COLUMN,
@@ -41,7 +39,7 @@ def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], 
         f"diseased one the higher score {100 * result.auc:.0f} times in 100."
     )
     rates = result.honest_rates
-    if rates is not None and math.isfinite(rates.threshold):
+    if rates is not None:
         diseased, healthy = rates.tp + rates.fn, rates.tn + rates.fp
         facts.append(
             (
