@@ -24,7 +24,7 @@ import torch
 from healthygan import evaluate, load_cohort, load_config, train
 from healthygan.common.batching import in_batches
 from healthygan.common.run_folder import Run
-from healthygan.data.cohort import Cohort, CohortImage, Label
+from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import Detector
@@ -75,8 +75,10 @@ class Judged:
 
     @classmethod
     def of(cls, cohort: Cohort, config: Config) -> "Judged":
-        parts = partition_cohort(cohort, config)
-        images = parts.validation or parts.mixed
+        parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
+        mixed = {image.path for image in parts.mixed}
+        # As the cohort has them: a partition's mixed images have no labels.
+        images = parts.validation or tuple(image for image in cohort.split(Split.MIXED) if image.path in mixed)
         store = ImageStore.build([image.path for image in images], config.preprocessing, title="judged images")
         return cls(images, store, not parts.validation)
 
@@ -142,7 +144,7 @@ def with_evidence(cohort: Cohort, seed: int, options: argparse.Namespace) -> lis
     change, evidence = apart(detector, judged.store)
     if judged.crossfitted:
         evidence = crossfitted(run, judged)
-    (mean, deviation), (usual, spread) = detector.weights()["healthy"].tolist()
+    (mean, deviation), (usual, spread) = detector.state_dict()["healthy"].tolist()
     change, evidence = (change - mean) / deviation, (evidence - usual) / spread
     return [judged.auc(evidence if weight == np.inf else change + weight * evidence) for weight in WEIGHTS]
 

@@ -23,7 +23,7 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from healthygan import load_cohort, load_config
-from healthygan.data.cohort import CohortImage, Label
+from healthygan.data.cohort import Label
 from healthygan.data.store import ImageStore
 from healthygan.detectors.contrast.detector import STRENGTHS, Contrast, ContrastConfig
 from healthygan.detectors.contrast.positive_unlabelled import PRIORS, PUProblem, crossfitted, learn
@@ -96,21 +96,22 @@ def read(location: Path, settings: list[str]) -> Problem:
     """Pooled features of all images but the test set's."""
     cohort, config = load_cohort(location), load_config("contrast", settings)
     size = config.preprocessing.size
-    parts = partition_cohort(cohort, config)
-    stores = Stores.build(parts, config, strict=False)
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
+    stores = Stores.build(parts, config.preprocessing, strict=False)
+    diseased = {image.path for image in cohort.images if image.label is Label.DISEASED}
     detector = Contrast(ContrastConfig(), config.preprocessing.channels, size)
     detector.backbone = load_backbone(size=size)
 
-    def part(images: tuple[CohortImage, ...], store: ImageStore | None) -> Part:
-        assert store is not None
+    def part(store: ImageStore) -> Part:
         features = torch.cat(list(detector._pooled(store, "images", np.arange(len(store)), 0))).numpy()
-        return Part(features, np.array(store.frame_groups), np.array([i.label is Label.DISEASED for i in images]))
+        return Part(features, np.array(store.frame_groups), np.array([path in diseased for path in store.paths]))
 
-    judged = (parts.validation, stores.validation) if parts.validation else (parts.threshold, stores.threshold)
+    judged = stores.validation or stores.threshold
+    assert judged is not None
     return Problem(
-        part(parts.healthy, stores.healthy),
-        part(parts.mixed, stores.mixed),
-        part(*judged),
+        part(stores.healthy),
+        part(stores.mixed),
+        part(judged.store),
         bool(parts.validation),
         detector._layer_scale(),
         detector._is_measured(),

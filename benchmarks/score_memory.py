@@ -27,7 +27,7 @@ def untrained_run(folder: Path) -> Path:
     """A run folder that scores, without the time of a training."""
     run, config = Run(folder), load_config("small")
     config.save(run.config)
-    save_tensors(run.model, workflow.build(config).weights())
+    save_tensors(run.model, workflow.build(config).state_dict())
     run.save_decision(Decision(iteration=0, rule="untrained", threshold=None, threshold_rule="", map_top=0.1))
     return folder
 

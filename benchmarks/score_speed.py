@@ -76,7 +76,7 @@ def untrained_run(folder: Path, case: Case) -> Path:
         (section, field), value = setting.split("=")[0].split("."), yaml.safe_load(setting.split("=")[1])
         lines[section][field] = value
     write_text(run.config, yaml.safe_dump(lines))
-    save_tensors(run.model, workflow.build(load_config(case.preset, case.settings)).weights())
+    save_tensors(run.model, workflow.build(load_config(case.preset, case.settings)).state_dict())
     run.save_decision(Decision(iteration=0, rule="untrained", threshold=None, threshold_rule="", map_top=0.1))
     return folder
 

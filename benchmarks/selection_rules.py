@@ -23,8 +23,9 @@ from healthygan.detectors.prediction import best_device, scores
 from healthygan.nn.backbones import load_backbone
 from healthygan.runs import train as workflow
 from healthygan.runs.aggregation import Units
+from healthygan.runs.checkpoint_metrics import Extractor
 from healthygan.runs.partition import partition_cohort
-from healthygan.runs.selection import ORACLE, Extractor
+from healthygan.runs.selection import ORACLE
 from healthygan.stats.conformal import threshold_for_specificity
 from healthygan.stats.intervals import over_seeds
 from healthygan.stats.metrics import called_diseased
@@ -101,13 +102,14 @@ def realised(run: Run, rule: str, iteration: int, device: str) -> tuple[float, i
     config = load_config(run.config, [f"selection.rule={'last' if rule == ORACLE else rule}"])
     cohort = Cohort.from_manifest(run.cohort)
     detector = workflow.build(config).to(best_device(device))
-    detector.load_weights(load_tensors(run.candidates()[iteration]))
+    detector.load_state_dict(load_tensors(run.candidates()[iteration]))
     tests = cohort.split(Split.TEST)
     marks = Units(tests, config.selection)
     of_healthy = marks.spread(np.array([label is Label.HEALTHY for label in marks.labels()]))
     healthy = tuple(compress(tests, of_healthy))
+    held_out_healthy = partition_cohort(cohort, config.selection, config.early_stopping_share).threshold
     found = []
-    for images, title in ((partition_cohort(cohort, config).threshold, "held-out healthy"), (healthy, "test healthy")):
+    for images, title in ((held_out_healthy, "held-out healthy"), (healthy, "test healthy")):
         store = ImageStore.build([image.path for image in images], config.preprocessing)
         units = Units.of(images, store.owner, config.selection)
         found.append(units.scores(scores(detector, store, title)))

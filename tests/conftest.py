@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 
-pytest_plugins = ("fixtures.evaluations", "fixtures.inspections")
+pytest_plugins = ("fixtures.benchmarks", "fixtures.covidx", "fixtures.evaluations", "fixtures.inspections")
 
 SIZE = 16
 TINY = (

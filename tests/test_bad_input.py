@@ -372,7 +372,7 @@ def _disk_full(call: str, prepare: Callable[[World], list[str]]) -> Callable[[Wo
 
 
 def _disk_full_between(world: World) -> list[str]:
-    world.patch.setattr("healthygan.inference.partial._Partial.keep", _fail_with(errno.ENOSPC))
+    world.patch.setattr("healthygan.inference.partial.PartialScores.keep", _fail_with(errno.ENOSPC))
     return world.score()
 
 

@@ -21,7 +21,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_shown_is_understood(command):
-    assert cli._parser().parse_args(command).verb == command[0]
+    assert cli.build_parser().parse_args(command).verb == command[0]
 
 
 def test_the_shown_commands_are_there():

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from healthygan.data.cohort import Cohort, load_cohort
     from healthygan.data.inspection.inspect import inspect_cohort
     from healthygan.evaluation.evaluate import evaluate
+    from healthygan.inference.predictor import Predictor
     from healthygan.inference.score import score
     from healthygan.runs.config import Config, load_config
     from healthygan.runs.train import train
@@ -29,6 +30,7 @@ else:
         "Cohort": "data.cohort",
         "Config": "runs.config",
         "InputError": "common.errors",
+        "Predictor": "inference.predictor",
         "Run": "common.run_folder",
         "evaluate": "evaluation.evaluate",
         "inspect_cohort": "data.inspection.inspect",
@@ -51,6 +53,7 @@ __all__ = [
     "Cohort",
     "Config",
     "InputError",
+    "Predictor",
     "Run",
     "evaluate",
     "inspect_cohort",

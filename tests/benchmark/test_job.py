@@ -1,8 +1,10 @@
 """One job trains, scores and measures; time adds up over processes, and memory is the process's own."""
 
 import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from healthygan import evaluate
 from healthygan.benchmark.job import Job, Stopwatch, fit, predict
 from healthygan.common.errors import InputError
+from healthygan.common.tensors import load_tensors, save_tensors
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.store import ImageStore
 from healthygan.detectors import prediction
@@ -40,7 +43,7 @@ def test_scores_and_maps_are_those_of_the_run(done: Job) -> None:
     np.testing.assert_allclose(found.scores, again.score.double().numpy(), rtol=1e-6)
     np.testing.assert_allclose(found.maps, again.difference[[0, 9], 0].numpy(), atol=1e-6)
     assert found.key == store.key
-    assert found.numbers == sum(weight.numel() for weight in detector.weights().values())
+    assert found.numbers == sum(weight.numel() for weight in detector.state_dict().values())
 
 
 def test_the_maps_pixel_auroc_is_the_evaluation_s(done: Job, tmp_path: Path) -> None:
@@ -63,10 +66,11 @@ def test_a_damaged_prediction_counts_as_none(done: Job, tmp_path: Path) -> None:
     assert job.predicted() is None
 
 
-def test_scores_that_are_not_finite_are_refused(done: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "scores", lambda *_: np.array([0.0, np.nan]))
-    with pytest.raises(InputError, match=r"tiny, seed 0: gives scores that are not finite"):
-        predict(done)
+def test_scores_that_are_not_finite_are_refused(done: Job, tmp_path: Path) -> None:
+    job = replace(done, folder=Path(shutil.copytree(done.folder, tmp_path / "job")))
+    save_tensors(job.run.model, {name: part * float("nan") for name, part in load_tensors(job.run.model).items()})
+    with pytest.raises(InputError, match=r"model\.pt: gives scores that are not finite"):
+        predict(job)
 
 
 def test_time_adds_up_over_stops(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from healthygan.cli.main import main
-from healthygan.cli.prepare import PROTOCOLS
+from healthygan.cli.verbs.prepare import PROTOCOLS
 from healthygan.data.cohort import Cohort, Label, Split
 
 

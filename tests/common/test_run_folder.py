@@ -21,3 +21,11 @@ def test_damaged_notes_are_named(tmp_path: Path, content: str) -> None:
     with pytest.raises(InputError, match=r"notes.json: damaged") as caught:
         Run(tmp_path).load_notes()
     assert "\n" not in str(caught.value)
+
+
+def test_damaged_metrics_are_refused_by_name(tmp_path):
+    run = Run(tmp_path)
+    for content in ("[1]", '{"x": 1}', "{"):
+        run.early_stopping.write_text(content)
+        with pytest.raises(InputError, match=r"early_stopping.json: damaged"):
+            run.load_early_stopping()

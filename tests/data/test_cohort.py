@@ -61,10 +61,10 @@ def test_relative_manifest_gives_absolute_paths(
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ("b.png,tset,,,,", "unknown split 'tset' (nearest: 'test'); use healthy, mixed, validation, test"),
-        ("b.png,Mixed,,,,", "unknown split 'Mixed' (nearest: 'mixed')"),
+        ("b.png,tset,,,,", "unknown split 'tset' (did you mean 'test'?); use healthy, mixed, validation, test"),
+        ("b.png,Mixed,,,,", "unknown split 'Mixed' (did you mean 'mixed'?)"),
         ("b.png,,,,,", "unknown split ''; use healthy"),
-        ("b.png,test,disease,,,", "unknown label 'disease' (nearest: 'diseased'); use healthy, diseased"),
+        ("b.png,test,disease,,,", "unknown label 'disease' (did you mean 'diseased'?); use healthy, diseased"),
         ("b.png,test,1,,,", "unknown label '1'; use healthy, diseased"),
         ("b.png,healthy,diseased,,,", "b.png: is labelled diseased but stands in the healthy split"),
         (" ,mixed,,,,", "the path is empty"),
@@ -163,7 +163,7 @@ def test_single_folders_are_read_without_a_location(small: Path) -> None:
 
 
 def test_whatever_is_no_cohort_is_refused_with_the_three_ways(small: Path) -> None:
-    ways = r"manifest \(\.csv\).*healthy/ and mixed/ in it.*--healthy and --mixed"
+    ways = r"manifest \(\.csv\).*healthy/ and mixed/ in it.*healthy and mixed with"
     cases = [
         (small / "mixed", "holds no cohort"),
         (small / "none", "does not exist"),
@@ -172,9 +172,9 @@ def test_whatever_is_no_cohort_is_refused_with_the_three_ways(small: Path) -> No
     for location, reason in cases:
         with pytest.raises(InputError, match=f"{location.name}: .*{reason}; .*{ways}"):
             load_cohort(location)
-    with pytest.raises(InputError, match=f"^--healthy and --mixed not given; .*{ways}"):
+    with pytest.raises(InputError, match=f"^healthy and mixed not given; .*{ways}"):
         load_cohort(None)
-    with pytest.raises(InputError, match=r"^--mixed not given"):
+    with pytest.raises(InputError, match=r"^mixed not given"):
         load_cohort(None, healthy=small / "healthy")
     with pytest.raises(InputError, match=r"give one or the other"):
         load_cohort(small, test=small / "test")

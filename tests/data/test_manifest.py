@@ -21,8 +21,8 @@ def test_byte_order_mark_windows_line_ends_blank_rows_and_quoted_commas_are_read
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("Path,split", "the column 'path' is missing (nearest: 'Path')"),
-        ("path,spilt", "the column 'split' is missing (nearest: 'spilt')"),
+        ("Path,split", "the column 'path' is missing (did you mean 'Path'?)"),
+        ("path,spilt", "the column 'split' is missing (did you mean 'spilt'?)"),
         ("file,group", "the column 'path' is missing; found file, group"),
         ("path;split", "not separated by commas"),
         ("path,split,split", "the column 'split' is there twice"),

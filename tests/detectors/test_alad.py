@@ -1,25 +1,27 @@
 """ALAD's losses, steps, scores and stopping."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from healthygan.detectors import alad
-from healthygan.detectors.alad import ALAD, ALADConfig, ALADRecipe
+from healthygan.detectors.alad import ALAD, ALADConfig
 
 SMALL = {"width": 16, "pair_width": 4, "latent": 8, "dropout": 0.0, "ema_decay": 0.5}
 
 
 def detector_of(dtype=torch.float32, **changes):
     detector = ALAD(ALADConfig(**(SMALL | changes)), 1, 16)
-    for part in (detector.networks, detector._joint, detector._latents):
-        part.to(dtype)
+    detector.networks.to(dtype)
     return detector
 
 
 def recipe_of(fabric, dtype=torch.float32, **changes):
-    detector = detector_of(dtype, **changes)
-    return ALADRecipe(detector.config, detector.networks, detector._joint, detector._latents, fabric)
+    recipe = detector_of(dtype, **changes)._recipe(None, None, SimpleNamespace(fabric=fabric))
+    recipe.discriminators.to(dtype)
+    return recipe
 
 
 def sigmoid(logits):
@@ -101,18 +103,19 @@ def test_discriminators_and_translators_see_different_images(fabric, batch_of, m
     assert torch.equal(torch.cat(seen), batch.healthy) and len(seen[0]) == 4
 
 
-def test_spectral_norm_holds_encoder_and_discriminators_but_not_the_generator():
-    detector = detector_of(torch.float64)
+def test_spectral_norm_holds_encoder_and_discriminators_but_not_the_generator(fabric):
+    recipe = recipe_of(fabric, torch.float64)
+    networks = recipe.networks.train()
 
     def normed(network):
         return [name for name, _ in network.named_parameters() if "parametrizations" in name]
 
-    assert not normed(detector.networks["generator"])
-    assert len(normed(detector.networks["encoder"])) == 2  # two halvings of 16 px; not the last convolution
-    assert len(normed(detector.networks["pairs"])) == 2
-    assert len(normed(detector._joint)) == 2 + 2 + 1
-    assert len(normed(detector._latents)) == 2
-    first = detector.networks["encoder"][0]
+    assert not normed(networks["generator"])
+    assert len(normed(networks["encoder"])) == 2  # two halvings of 16 px; not the last convolution
+    assert len(normed(networks["pairs"])) == 2
+    assert len(normed(recipe.joint)) == 2 + 2 + 1
+    assert len(normed(recipe.latents)) == 2
+    first = networks["encoder"][0]
     for _ in range(50):
         first(torch.zeros(1, 1, 16, 16, dtype=torch.float64))
     assert torch.linalg.matrix_norm(first.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
@@ -145,14 +148,14 @@ def test_scores_come_from_averages_between_old_and_new_weights(fabric, batch_of)
     decay = 2 / 11  # young averages follow faster: (1 + 1) / (10 + 1)
     for old, new, average in zip(before, recipe.networks.parameters(), recipe.averaged.parameters(), strict=True):
         torch.testing.assert_close(average, decay * old + (1 - decay) * new)
-    assert recipe.weights().keys() == detector_of().weights().keys()
+    assert recipe.weights().keys() == detector_of().state_dict().keys()
 
 
 def test_the_early_stopping_metric_is_the_fm_score_of_the_averages(fabric, batch_of):
     recipe = recipe_of(fabric, score="l1")
     recipe.step(1, batch_of(8, dtype=torch.float32))
     other = detector_of(score="fm")
-    other.load_weights(recipe.weights())
+    other.load_state_dict(recipe.weights())
     x = batch_of(dtype=torch.float32).healthy
     torch.testing.assert_close(recipe.early_stopping_metric(x), other.predict(x).score)
 

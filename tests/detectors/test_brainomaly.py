@@ -1,11 +1,13 @@
 """Brainomaly's output, losses and steps."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from healthygan.detectors import brainomaly
-from healthygan.detectors.brainomaly import Brainomaly, BrainomalyConfig, BrainomalyRecipe
+from healthygan.detectors.brainomaly import Brainomaly, BrainomalyConfig
 
 SMALL = {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2}
 
@@ -13,13 +15,13 @@ SMALL = {"width": 4, "generator_blocks": 1, "discriminator_blocks": 2}
 def detector_of(dtype=torch.float32, channels=1, **changes):
     detector = Brainomaly(BrainomalyConfig(**(SMALL | changes)), channels, 16)
     detector.networks.to(dtype)
-    detector._discriminator.to(dtype)
     return detector
 
 
 def recipe_of(fabric, dtype=torch.float32, **changes):
-    detector = detector_of(dtype, **changes)
-    return BrainomalyRecipe(detector.config, detector.networks, detector._discriminator, fabric)
+    recipe = detector_of(dtype, **changes)._recipe(None, None, SimpleNamespace(fabric=fabric))
+    recipe.discriminator.to(dtype)
+    return recipe
 
 
 def test_a_map_of_zeros_is_the_identity_for_clamp_alone():

@@ -1,23 +1,26 @@
 """What every detector trained in iterations promises, whatever its method; those on features: test_pretrained.py."""
 
+import copy
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 
 from healthygan.cli.main import main
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.tensors import load_tensors, save_tensors
 from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
 from healthygan.detectors.base import EarlyStoppingConfig
 from healthygan.detectors.pretrained import PretrainedDetector
+from healthygan.nn.first_weights import undrawn
 from healthygan.runs import train as workflow
 from healthygan.runs.config import parse_config, preset_names
 from healthygan.runs.partition import partition_cohort
-from healthygan.training.loop import Stopped, Training
+from healthygan.training.loop import Training
 
 SIZE = 16
 SMALL = {
@@ -88,16 +91,17 @@ def fitted():
 def run_of(cohort, fitted, tmp_path_factory):
     """Trains a small detector of a kind, once for all tests here."""
     runs = {}
-    decide = workflow.select_and_finalize
+    evaluate_checkpoints = workflow.evaluate_checkpoints
 
     def train(kind):
-        def noting(run, detector, *rest):
-            fitted[kind] = {name: weight.clone() for name, weight in detector.weights().items()}
-            decide(run, detector, *rest)
+        def noting(candidates, detector, *rest):
+            fitted[kind] = {name: weight.clone() for name, weight in detector.state_dict().items()}
+            assert not any(module.training for module in detector.modules())
+            return evaluate_checkpoints(candidates, detector, *rest)
 
         if kind not in runs:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(workflow, "select_and_decide", noting)
+                patch.setattr(workflow, "evaluate_checkpoints", noting)
                 runs[kind] = workflow.train(config_of(kind), cohort, tmp_path_factory.mktemp(kind) / "run")
         return runs[kind]
 
@@ -153,11 +157,11 @@ def test_each_image_is_scored_on_its_own_whatever_the_batch(kind, settings):
 @KINDS
 def test_a_detector_survives_its_file(kind, run_of, tmp_path):
     trained, _, _ = workflow.load(run_of(kind), "cpu")
-    save_tensors(tmp_path / "model.pt", trained.weights())
+    save_tensors(tmp_path / "model.pt", trained.state_dict())
     other = build(kind, SMALL[kind], seed=1)
     x = images()
     assert not torch.equal(other.predict(x).score, trained.predict(x).score)
-    other.load_weights(load_tensors(tmp_path / "model.pt"))
+    other.load_state_dict(load_tensors(tmp_path / "model.pt"))
     for name, part in parts_of(other.predict(x)).items():
         assert torch.equal(part, parts_of(trained.predict(x))[name])
 
@@ -167,7 +171,7 @@ def test_weights_of_another_size_are_refused(kind, run_of):
     weights = dict(weights_of(run_of(kind)))
     weights.pop(next(iter(weights)))
     with pytest.raises(RuntimeError):
-        build(kind, SMALL[kind]).load_weights(weights)
+        build(kind, SMALL[kind]).load_state_dict(weights)
 
 
 @KINDS
@@ -183,8 +187,65 @@ def test_the_same_seed_gives_the_same_first_weights_and_leaves_the_global_genera
     torch.manual_seed(5)
     one, other, third = (build(kind, SMALL[kind], seed=seed) for seed in (3, 3, 4))
     assert torch.equal(torch.rand(1), expected)
-    assert all(torch.equal(weight, other.weights()[name]) for name, weight in one.weights().items())
-    assert not all(torch.equal(weight, third.weights()[name]) for name, weight in one.weights().items())
+    assert all(torch.equal(weight, other.state_dict()[name]) for name, weight in one.state_dict().items())
+    assert not all(torch.equal(weight, third.state_dict()[name]) for name, weight in one.state_dict().items())
+
+
+@KINDS
+def test_a_detector_scores_in_eval_mode_whatever_is_asked_of_it(kind):
+    detector, x = build(kind, SMALL[kind]), images()
+    expected, before = detector.predict(x).score, {k: v.clone() for k, v in detector.state_dict().items()}
+    detector.train()
+    assert not any(module.training for module in detector.modules())
+    assert torch.equal(detector.predict(x).score, expected)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in detector.state_dict().items())
+
+
+@KINDS
+def test_several_threads_get_what_one_gets(kind):
+    detector = build(kind, SMALL[kind])
+    batches = [images(count) for count in (1, 2, 3, 4)] * 3
+    expected = [detector.predict(x).score for x in batches]
+    with ThreadPoolExecutor(4) as pool:
+        scores = [*pool.map(lambda x: detector.predict(x).score, batches)]
+    for one, other in zip(scores, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@KINDS
+def test_weights_that_are_loaded_need_no_drawing(kind, run_of, monkeypatch):
+    expected, x = workflow.load(run_of(kind), "cpu")[0].predict(images()).score, images()
+    monkeypatch.setattr(torch.random, "fork_rng", lambda **_: pytest.fail("drawn"))
+    with undrawn():
+        detector = build(kind, SMALL[kind])
+    detector.load_state_dict(weights_of(run_of(kind)))
+    assert torch.equal(detector.predict(x).score, expected)
+
+
+@KINDS
+def test_a_copy_is_a_detector_of_its_own(kind):
+    detector, x = build(kind, SMALL[kind]), images()
+    expected, copied = detector.predict(x).score, copy.deepcopy(detector)
+    detector.load_state_dict(build(kind, SMALL[kind], seed=1).state_dict())
+    assert torch.equal(copied.predict(x).score, expected)
+    assert copied.state_dict().keys() == detector.state_dict().keys()
+
+
+NAMES = {
+    "healthygan": {"body"},
+    "healthygan+": {"body", "bias"},
+    "alad": {"encoder", "generator", "pairs"},
+    "alocc": {"refiner", "discriminator"},
+    "fanogan": {"generator", "critic", "encoder"},
+    "ganomaly": {"encoder", "decoder", "second"},
+    "brainomaly": {"map"},
+    "ddad": {"a", "b"},
+}
+
+
+@KINDS
+def test_a_model_file_holds_what_scores_and_no_network_of_training_alone(kind, run_of):
+    assert {name.split(".")[0] for name in weights_of(run_of(kind))} == NAMES[kind]
 
 
 @KINDS
@@ -282,7 +343,7 @@ def test_larger_powers_of_two_are_borne(kind, size):
 def test_an_early_stopping_detector_keeps_whole_patients_of_the_healthy_set_out(kind, cohort):
     config = config_of(kind)
     assert isinstance(config.detector, EarlyStoppingConfig)
-    parts = partition_cohort(cohort, config)
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
     early_stopping_healthy = parts.early_stopping_healthy
     uses = (parts.healthy, early_stopping_healthy, parts.choice_healthy, parts.threshold)
     patients = [{image.patient_id for image in part} for part in uses]
@@ -294,7 +355,9 @@ def test_an_early_stopping_detector_keeps_whole_patients_of_the_healthy_set_out(
 def test_too_small_a_healthy_set_cannot_stop_training_early(cohort, tmp_path):
     one = [image for image in cohort.images if image.split is Split.HEALTHY][:2]
     rest = [image for image in cohort.images if image.split is not Split.HEALTHY]
-    with pytest.raises(InputError, match="detector alad watches its training on patients kept out"):
+    with pytest.raises(
+        InputError, match="knows when to stop by patients kept out of its training, and one patient alone"
+    ):
         workflow.train(config_of("alad"), Cohort("small", (*one, *rest)), tmp_path / "run")
 
 

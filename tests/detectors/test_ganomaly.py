@@ -1,11 +1,13 @@
 """GANomaly's losses, steps and score."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from healthygan.detectors import ganomaly
-from healthygan.detectors.ganomaly import GANomaly, GANomalyConfig, GANomalyRecipe
+from healthygan.detectors.ganomaly import GANomaly, GANomalyConfig
 
 SMALL = {"width": 4, "latent": 8}
 
@@ -13,13 +15,13 @@ SMALL = {"width": 4, "latent": 8}
 def detector_of(dtype=torch.float32, **changes):
     detector = GANomaly(GANomalyConfig(**(SMALL | changes)), 1, 16)
     detector.networks.to(dtype)
-    detector._discriminator.to(dtype)
     return detector
 
 
 def recipe_of(fabric, dtype=torch.float32, **changes):
-    detector = detector_of(dtype, **changes)
-    return GANomalyRecipe(detector.config, detector.networks, detector._discriminator, fabric)
+    recipe = detector_of(dtype, **changes)._recipe(None, None, SimpleNamespace(fabric=fabric))
+    recipe.discriminator.to(dtype)
+    return recipe
 
 
 def sigmoid(logits):

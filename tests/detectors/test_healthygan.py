@@ -109,13 +109,13 @@ def test_the_same_seed_gives_the_same_first_weights_and_leaves_the_global_genera
     torch.manual_seed(5)
     one, other = (HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, seed=3) for _ in range(2))
     assert torch.equal(torch.rand(1), expected)
-    for name, weight in one.weights().items():
-        assert torch.equal(weight, other.weights()[name])
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name])
 
 
 def test_weights_survive_saving_and_loading():
     one, other = HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, 0), HealthyGAN(HealthyGANConfig(**SMALL), 1, 16, 1)
     x = torch.rand(1, 1, 16, 16)
     assert not torch.equal(one.predict(x).score, other.predict(x).score)
-    other.load_weights(one.weights())
+    other.load_state_dict(one.state_dict())
     assert torch.equal(one.predict(x).score, other.predict(x).score)

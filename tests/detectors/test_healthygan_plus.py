@@ -9,7 +9,7 @@ from lightning import Fabric
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import interpolate, softplus
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
@@ -26,7 +26,7 @@ from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
 from healthygan.runs.partition import partition_cohort
 from healthygan.training.batches import Batch
-from healthygan.training.loop import Stopped, Training
+from healthygan.training.loop import Training
 
 SMALL = {"evidence": 0.0, "width": 4, "generator_blocks": 1, "critic_width": 4, "critic_blocks": 2}
 PLAIN = {"shift": 0.0, "gradient_penalty": 0.0}
@@ -202,7 +202,7 @@ def test_it_finds_bright_squares_in_a_mixed_set_within_seconds():
         recipe.step(number, Batch(mixed[chosen[0]], healthy[chosen[1]], torch.empty(0)))
     test = torch.cat([images(40, False), images(40, True)])
     detector = HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 16)
-    detector.load_weights(recipe.weights())
+    detector.load_state_dict(recipe.weights())
     found = detector.predict(test)
     assert roc_auc_score(np.repeat([0, 1], 40), found.score) > 0.9
     assert found.difference[40:].max() <= 1
@@ -228,16 +228,17 @@ def trained(with_evidence, cohort, tmp_path_factory):
 def test_the_score_adds_change_and_evidence_in_deviations_of_healthy_images(trained, with_evidence, cohort):
     detector, _, _ = workflow.load(trained, "cpu")
     store = ImageStore.build(
-        [image.path for image in partition_cohort(cohort, with_evidence).healthy], with_evidence.preprocessing
+        [image.path for image in partition_cohort(cohort, with_evidence.selection, None).healthy],
+        with_evidence.preprocessing,
     )
     healthy = to_tensor(store.read(np.arange(len(store))))
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     change = [detector.predict(y).difference.mean(dim=(1, 2, 3)).double() for y in (healthy, x)]
-    contrast_weight = float(detector._contrast.contrast_weight)
+    contrast_weight = float(detector.contrast.contrast_weight)
     assert 0 <= contrast_weight <= 1
     expected = contrast_weight * (change[1] - change[0].mean()) / change[0].std()
-    mean, deviation = detector._contrast.typical.double()
-    expected += 2 * (detector._contrast.evidence(x).double() - mean) / deviation
+    mean, deviation = detector.contrast.typical.double()
+    expected += 2 * (detector.contrast.evidence(x).double() - mean) / deviation
     torch.testing.assert_close(detector.predict(x).score.double(), expected, rtol=1e-3, atol=1e-3)
 
 
@@ -245,7 +246,7 @@ def test_the_evidence_is_that_of_a_contrast_detector_on_the_same_images(trained,
     settings = ("preprocessing.size=32", "training.device=cpu", "selection.choice_holdout=0.1")
     alone, _, _ = workflow.load(workflow.train(load_config("contrast", settings), cohort, tmp_path / "run"), "cpu")
     x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    torch.testing.assert_close(workflow.load(trained, "cpu")[0]._contrast.evidence(x), alone.evidence(x))
+    torch.testing.assert_close(workflow.load(trained, "cpu")[0].contrast.evidence(x), alone.evidence(x))
 
 
 def test_a_stopped_training_with_evidence_goes_on_bit_for_bit(trained, with_evidence, cohort, tmp_path, monkeypatch):
@@ -275,8 +276,8 @@ def test_all_of_the_pile_is_ranked_beside_the_run(trained, cohort):
 
 def test_weights_without_evidence_do_not_fit(trained, with_evidence):
     detector = workflow.build(with_evidence)
-    with pytest.raises(RuntimeError, match="no healthy among the weights"):
-        detector.load_weights(HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 32).weights())
+    with pytest.raises(RuntimeError, match=r'Missing key.*"healthy"'):
+        detector.load_state_dict(HealthyGANPlus(HealthyGANPlusConfig(**SMALL), 1, 32).state_dict())
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])

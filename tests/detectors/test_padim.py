@@ -76,13 +76,13 @@ def trained(manifest, tmp_path_factory):
 def test_the_whole_is_the_paper_s_in_float64(trained, manifest):
     """Embedding, covariance + 0.01 I, distances, computed anew with NumPy from the backbone's maps."""
     detector, config, _ = workflow.load(trained, "cpu")
-    images = partition_cohort(Cohort.from_manifest(manifest), config).healthy
+    images = partition_cohort(Cohort.from_manifest(manifest), config.selection, None).healthy
     store = ImageStore.build([image.path for image in images], config.preprocessing)
     x = to_tensor(store.read(np.arange(len(store))))
     maps = [part.double().numpy() for part in detector.backbone.features(x, (1, 2, 3))]
     grid = maps[0].shape[2]
     wide = np.concatenate([part.repeat(grid // part.shape[2], 2).repeat(grid // part.shape[2], 3) for part in maps], 1)
-    wide = wide[:, detector.learned["kept"].numpy()].reshape(len(x), 20, -1)
+    wide = wide[:, detector.kept.numpy()].reshape(len(x), 20, -1)
     expected = np.empty((len(x), grid * grid))
     for place in range(grid * grid):
         rows = wide[:, :, place]
@@ -106,8 +106,8 @@ def test_the_kept_channels_come_from_the_seed_and_go_with_the_model(trained):
     one, same, other = (PaDiM(PaDiMConfig(channels=20), 1, 32, seed) for seed in (0, 0, 1))
     assert torch.equal(one.kept, same.kept) and not torch.equal(one.kept, other.kept)
     assert len(set(one.kept.tolist())) == 20
-    other.load_weights(workflow.load(trained, "cpu")[0].weights())
-    assert torch.equal(other.learned["kept"], one.kept)
+    other.load_state_dict(workflow.load(trained, "cpu")[0].state_dict())
+    assert torch.equal(other.kept, one.kept)
 
 
 def test_more_channels_than_there_are_are_refused():

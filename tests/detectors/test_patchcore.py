@@ -104,9 +104,13 @@ def test_a_projection_nearly_keeps_distances():
 
 
 def detector_with(bank, **settings):
-    found = PatchCore(PatchCoreConfig(**settings), 1, 64)
-    found.learned = {"bank": bank, "unusual": torch.tensor(2.0)}
-    return found
+    detector = PatchCore(PatchCoreConfig(**settings), 1, 64)
+    detector.bank, detector.unusual = bank, torch.tensor(2.0)
+    return detector
+
+
+def patches_of(detector, x):
+    return detector._rows(detector._maps(x))
 
 
 @pytest.mark.parametrize("neighbours", [1, 4])
@@ -114,9 +118,9 @@ def test_scores_are_brute_force_s_with_and_without_the_weight(neighbours):
     random = random_of()
     x = torch.rand(3, 1, 64, 64, generator=random) * 2 - 1
     detector = detector_with(torch.zeros(1, 152), neighbours=neighbours)
-    patches = detector._patches(x)
+    patches = patches_of(detector, x)
     bank = patches.flatten(0, 1)[::7] + 0.1 * torch.randn(28, 152, generator=random)
-    detector.learned["bank"] = bank
+    detector.bank = bank
     found = detector.predict(x)
     members = bank.double().numpy()
     for image, rows in enumerate(patches.double().numpy()):
@@ -133,7 +137,7 @@ def test_scores_are_brute_force_s_with_and_without_the_weight(neighbours):
 def test_patches_are_means_of_3_by_3_surroundings_in_the_finest_layer_s_grid():
     detector = detector_with(torch.zeros(1, 152))
     x = torch.rand(2, 1, 64, 64, generator=random_of()) * 2 - 1
-    patches = detector._patches(x)
+    patches = patches_of(detector, x)
     assert patches.shape == (2, 64, 40 + 112)
     fine, _ = detector.backbone.features(x, (2, 3))
     torch.testing.assert_close(patches[0, 9, :40], fine[0, :, :3, :3].mean(dim=(1, 2)))  # row 1, column 1
@@ -144,7 +148,7 @@ def test_pooled_to_dimensions_as_the_official_code():
     x = torch.rand(1, 1, 64, 64, generator=random_of()) * 2 - 1
     (fine,) = detector.backbone.features(x, (2,))
     # 40 channels times 9 places pooled to 40 numbers: the mean over the surroundings of each channel.
-    torch.testing.assert_close(detector._patches(x)[0, 9], fine[0, :, :3, :3].mean(dim=(1, 2)))
+    torch.testing.assert_close(patches_of(detector, x)[0, 9], fine[0, :, :3, :3].mean(dim=(1, 2)))
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +159,8 @@ def trained(manifest, tmp_path_factory):
 
 def test_the_bank_is_a_tenth_of_the_healthy_patches(trained, manifest):
     detector, config, _ = workflow.load(trained, "cpu")
-    healthy = partition_cohort(Cohort.from_manifest(manifest), config).healthy
-    assert len(detector.learned["bank"]) == round(0.1 * len(healthy) * 64)
+    healthy = partition_cohort(Cohort.from_manifest(manifest), config.selection, None).healthy
+    assert len(detector.bank) == round(0.1 * len(healthy) * 64)
 
 
 def test_train_and_evaluate(trained, tmp_path):
@@ -172,4 +176,4 @@ def test_no_more_patches_than_allowed_are_held(manifest, tmp_path, monkeypatch):
     settings = (*SETTINGS, "detector.patches=100")
     run = workflow.train(load_config("patchcore", settings), Cohort.from_manifest(manifest), tmp_path / "run")
     assert 90 <= seen[0] <= 100
-    assert len(workflow.load(run, "cpu")[0].learned["bank"]) == round(0.1 * seen[0])
+    assert len(workflow.load(run, "cpu")[0].bank) == round(0.1 * seen[0])

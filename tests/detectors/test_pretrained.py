@@ -1,5 +1,7 @@
 """What the detectors on frozen pretrained features promise, all alike."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -71,18 +73,43 @@ def test_each_image_is_scored_on_its_own_whatever_the_batch(kind, run_of):
 @KINDS
 def test_a_detector_survives_its_file(kind, run_of, tmp_path):
     trained, config, _ = workflow.load(run_of(kind), "cpu")
-    save_tensors(tmp_path / "model.pt", trained.weights())
+    save_tensors(tmp_path / "model.pt", trained.state_dict())
     other = workflow.build(config)
-    other.load_weights(load_tensors(tmp_path / "model.pt"))
+    other.load_state_dict(load_tensors(tmp_path / "model.pt"))
     assert torch.equal(other.predict(images()).score, trained.predict(images()).score)
 
 
 @KINDS
 def test_weights_that_are_not_all_there_are_refused(kind, run_of):
     weights = load_tensors(run_of(kind).model)
-    del weights[registry.DETECTORS[kind].shapes[0]]
-    with pytest.raises(RuntimeError, match="another detector's"):
-        workflow.build(config_of(kind)).load_weights(weights)
+    detector = workflow.build(config_of(kind))
+    del weights[detector.learned[0]]
+    with pytest.raises(RuntimeError, match=rf'Missing key.*"{detector.learned[0]}"'):
+        detector.load_state_dict(weights)
+
+
+@KINDS
+def test_learned_tensors_of_any_size_move_and_are_loaded_twice(kind, run_of):
+    detector = workflow.build(config_of(kind))
+    weights = load_tensors(run_of(kind).model)
+    for _ in range(2):
+        detector.load_state_dict(weights)
+    assert {*detector.learned} <= {*dict(detector.named_buffers())}
+    assert all(torch.equal(part, weights[name]) for name, part in detector.state_dict().items())
+    assert detector.to(torch.float64).state_dict()[detector.learned[0]].dtype == torch.float64
+
+
+@KINDS
+def test_several_threads_get_what_one_gets(kind, run_of):
+    detector = workflow.load(run_of(kind), "cpu")[0]
+    batches = [images(count) for count in (1, 2, 3)] * 2
+    expected = [detector.predict(x).score for x in batches]
+    before = dict(vars(detector))
+    with ThreadPoolExecutor(3) as pool:
+        scores = [*pool.map(lambda x: detector.predict(x).score, batches)]
+    for one, other in zip(scores, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert vars(detector) == before
 
 
 @KINDS

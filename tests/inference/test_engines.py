@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from healthygan.cli import main as cli
+from healthygan.cli import options as cli
 from healthygan.cli.main import main
 from healthygan.common.errors import InputError
 from healthygan.common.run_folder import Decision, Run
 from healthygan.common.tensors import save_tensors
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.inference import engines as exports
-from healthygan.inference.engines import PACKAGES, export, load_engine
+from healthygan.inference.engines import PACKAGES, load_engine
+from healthygan.inference.export import export
 from healthygan.inference.score import score
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
@@ -40,8 +41,10 @@ def untrained(folder, *settings):
     config.save(run.config)
     detector = workflow.build(config)
     if isinstance(detector, Ensemble):
-        detector.join([member.weights() for member in detector.members], [np.array([0.1, 0.3]), np.array([0.2, 0.5])])
-    save_tensors(run.model, detector.weights())
+        detector.join(
+            [member.state_dict() for member in detector.members], [np.array([0.1, 0.3]), np.array([0.2, 0.5])]
+        )
+    save_tensors(run.model, detector.state_dict())
     run.save_decision(Decision(iteration=1, rule="none", threshold=None, threshold_rule="none", map_top=1.0))
     return run
 
@@ -67,7 +70,7 @@ def test_the_paper_s_detector_and_ensembles_are_exported_too(tmp_path, settings,
 @pytest.mark.parametrize("members", [1, 2])
 def test_a_detector_without_an_export_is_named_in_one_line(tmp_path, members):
     run = untrained(tmp_path / "run", "detector.name=ganomaly", f"training.members={members}", "preprocessing.size=32")
-    with pytest.raises(InputError, match=r"its detector ganomaly cannot be exported; score it with --engine torch$"):
+    with pytest.raises(InputError, match=r"its detector ganomaly cannot be exported; score it with engine=torch$"):
         export(run, "torch")
 
 
@@ -119,17 +122,20 @@ def _numbers(table):
 
 @pytest.mark.parametrize("name", [engine("onnx")])
 def test_an_engine_s_model_is_kept_until_the_run_changes(run, name, monkeypatch):
-    detector, *_ = workflow.load(run, "cpu")
-    load_engine(name, run, detector)
+    loaded = workflow.load(run, "cpu")
+    load_engine(name, run, *loaded)
     with monkeypatch.context() as patch:
-        patch.setattr(exports, "export", lambda *_: pytest.fail("exported again"))
-        load_engine(name, run, detector)
+        patch.setattr(exports, "write_export", lambda *_: pytest.fail("exported again"))
+        load_engine(name, run, *loaded)
     weights = torch.load(run.model, weights_only=True)
     torch.save({key: value * 1.5 for key, value in weights.items()}, run.model)
-    detector, *_ = workflow.load(run, "cpu")
+    detector, config, decision = workflow.load(run, "cpu")
     x = torch.rand(2, 1, 16, 16)
     torch.testing.assert_close(
-        load_engine(name, run, detector)(x).difference, detector.predict(x).difference, rtol=0, atol=1e-4
+        load_engine(name, run, detector, config, decision)(x).difference,
+        detector.predict(x).difference,
+        rtol=0,
+        atol=1e-4,
     )
 
 
@@ -156,9 +162,9 @@ def test_a_missing_engine_is_named_in_one_line(run, tmp_path, name, monkeypatch,
 
 
 def test_scores_in_bfloat16_are_near_those_in_full_precision(run, manifest, tmp_path):
-    detector, _, _ = workflow.load(run, "cpu")
+    detector, config, decision = workflow.load(run, "cpu")
     x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    found, expected = load_engine("torch", run, detector, "bf16")(x), detector.predict(x)
+    found, expected = load_engine("torch", run, detector, config, decision, "bf16")(x), detector.predict(x)
     assert not torch.equal(found.score, expected.score)
     for output in exports.OUTPUTS:
         assert getattr(found, output).dtype == torch.float32
@@ -173,15 +179,13 @@ def test_scores_in_bfloat16_are_near_those_in_full_precision(run, manifest, tmp_
 
 
 def test_bfloat16_is_refused_where_it_is_not_known_to_keep_the_scores(run, tmp_path):
-    with pytest.raises(
-        InputError, match="--precision bf16: is for --engine torch, not for onnx; leave one of them out"
-    ):
+    with pytest.raises(InputError, match=r"^precision=bf16: is for engine=torch, not for onnx; leave one of them out"):
         score(run, [run.model], tmp_path / "out", engine="onnx", precision="bf16")
     other = untrained(tmp_path / "run2", "detector.name=ganomaly", "preprocessing.size=32")
-    with pytest.raises(InputError, match=r"--precision bf16 is for healthygan and healthygan\+ alone; leave it out"):
+    with pytest.raises(InputError, match=r"precision=bf16 is for healthygan and healthygan\+ alone; leave it out"):
         score(other, [run.model], tmp_path / "out", precision="bf16")
 
 
 def test_an_engine_on_a_gpu_is_refused(run, tmp_path):
-    with pytest.raises(InputError, match="--engine onnx: computes on the CPU, not on cuda"):
+    with pytest.raises(InputError, match=r"^engine=onnx: computes on the CPU, not on cuda"):
         score(run, [tmp_path], tmp_path / "out", engine="onnx", device="cuda")

@@ -19,7 +19,9 @@ from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.readers.reading import read_frames
+from healthygan.inference import frames as frames_module
 from healthygan.inference import score as scoring
+from healthygan.inference.predictor import Predictor
 from healthygan.inference.score import collect, score
 from healthygan.runs import train as workflow
 
@@ -199,7 +201,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
         return real(pool, detector, frames, options)
 
     monkeypatch.setattr(scoring, "_score", counted)
-    monkeypatch.setattr(scoring, "batch_size", lambda *_: 2)
+    monkeypatch.setattr(Predictor, "batch_size", 2)
     interrupt = True
     with pytest.raises(KeyboardInterrupt):
         score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
@@ -217,7 +219,7 @@ def test_a_torn_last_line_is_scored_again(
 ) -> None:
     run, _ = finished_run
     score(run, [pile], tmp_path / "whole", overlays=False, device="cpu")
-    monkeypatch.setattr(scoring, "batch_size", lambda *_: 1)
+    monkeypatch.setattr(Predictor, "batch_size", 1)
     real, count = scoring._score, 0
 
     def truncated(*parts):  # type: ignore[no-untyped-def]
@@ -257,7 +259,7 @@ def test_batches_go_across_files_and_keep_their_order(
         return real(pool, detector, frames, options)
 
     monkeypatch.setattr(scoring, "_score", sized)
-    monkeypatch.setattr(scoring, "batch_size", lambda *_: 4)
+    monkeypatch.setattr(Predictor, "batch_size", 4)
     score(finished_run[0], [pile], tmp_path / "out", device="cpu")
     assert sizes == [4, 4, 4, 4, 4, 1]
     rows = _rows(tmp_path / "out")
@@ -294,18 +296,12 @@ def test_freed_memory_is_kept_for_every_batch_and_given_back(
     assert seen and all(seen) and not kept
 
 
-def test_a_batch_shrinks_with_the_image_s_area() -> None:
-    cpu = torch.device("cpu")
-    assert scoring.batch_size(64, cpu) == 4 * scoring.batch_size(128, cpu)
-    assert scoring.batch_size(4096, cpu) == 1
-
-
 def test_files_ahead_of_the_network_are_bounded(
     finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(200):
         shutil.copy(next(pile.glob("test_*.png")), pile / f"more_{number}.png")
-    read, real_read, real = [], scoring.read_frames, scoring._score
+    read, real_read, real = [], frames_module.read_frames, scoring._score
 
     def counted(path, *options):  # type: ignore[no-untyped-def]
         read.append(path)
@@ -315,9 +311,9 @@ def test_files_ahead_of_the_network_are_bounded(
         found = real(pool, detector, frames, options)
         raise KeyboardInterrupt if found else AssertionError
 
-    monkeypatch.setattr(scoring, "read_frames", counted)
+    monkeypatch.setattr(frames_module, "read_frames", counted)
     monkeypatch.setattr(scoring, "_score", first)
-    monkeypatch.setattr(scoring, "batch_size", lambda *_: 8)
+    monkeypatch.setattr(Predictor, "batch_size", 8)
     with pytest.raises(KeyboardInterrupt):
         score(finished_run[0], [pile], tmp_path / "out", device="cpu")
     assert len(read) <= 8 + 2 * 8
@@ -332,7 +328,7 @@ def test_scores_do_not_depend_on_the_batch(
     tifffile.imwrite(tmp_path / "stack.tif", frames, photometric="minisblack")
     found = []
     for batch in (1, 2, 32):
-        monkeypatch.setattr(scoring, "batch_size", lambda *_, size=batch: size)
+        monkeypatch.setattr(Predictor, "batch_size", batch)
         output = tmp_path / f"out{batch}"
         score(finished_run[0], [tmp_path / "stack.tif"], output, overlays=False, device="cpu")
         found.append({row["frame"]: float(row["score"]) for row in _rows(output)})

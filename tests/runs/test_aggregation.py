@@ -15,7 +15,7 @@ from healthygan.evaluation.result import to_json
 from healthygan.inference.score import score
 from healthygan.runs.aggregation import Units, count_units, patient_of
 from healthygan.runs.config import SelectionConfig, load_config
-from healthygan.runs.partition import partition_cohort
+from healthygan.runs.partition import Partition, partition_cohort
 from healthygan.runs.reference import load_reference
 from healthygan.runs.selection import Selection
 from healthygan.runs.train import select, train
@@ -54,17 +54,22 @@ def test_images_are_judged_as_they_are() -> None:
     assert units.patient_scores(SCORES).tolist() == [2, 4.5, 2, 4.5, 2]
 
 
+def parts_of(cohort: Cohort, *settings: str) -> Partition:
+    config = load_config("small", settings)
+    return partition_cohort(cohort, config.selection, config.early_stopping_share)
+
+
 def test_held_out_patients_are_counted_as_patients() -> None:
     healthy = [CohortImage(Path(f"/h{n}.png"), Split.HEALTHY, WELL, f"h{n // 5}") for n in range(200)]
     mixed = [CohortImage(Path(f"/m{n}.png"), Split.MIXED, None, f"m{n // 5}") for n in range(100)]
     cohort = Cohort("volumes", (*healthy, *mixed))
     settings = ("selection.rule=last", "selection.specificity=0.9", "selection.holdout=0.05")
     settings += ("selection.choice_holdout=0.2",)
-    by_patient = partition_cohort(cohort, load_config("small", (*settings, "selection.unit=patient")))
+    by_patient = parts_of(cohort, *settings, "selection.unit=patient")
     count = len({patient_of(image) for image in by_patient.threshold})
     assert count == healthy_needed(0.9) == 9 and len(by_patient.threshold) == 45
     assert len({patient_of(image) for image in by_patient.choice_mixed}) == 4
-    assert len(partition_cohort(cohort, load_config("small", settings)).threshold) == 10
+    assert len(parts_of(cohort, *settings).threshold) == 10
 
 
 def test_no_image_of_a_diseased_patient_carries_the_patients_threshold() -> None:
@@ -76,13 +81,10 @@ def test_no_image_of_a_diseased_patient_carries_the_patients_threshold() -> None
     ]
     trained = [CohortImage(Path(f"/{split}{n}.png"), split) for split in (Split.HEALTHY, Split.MIXED) for n in range(9)]
     cohort = Cohort("torn", (*trained, *validation))
-    config = load_config("small", ("selection.rule=last", "selection.unit=patient"))
-    found = partition_cohort(cohort, config)
-    assert {image.patient_id for image in found.threshold} == {"v0", "v3"}
-    assert len(found.validation) == 8
-    choosing = partition_cohort(
-        cohort, load_config("small", ("selection.rule=validation_auc", "selection.unit=patient"))
-    )
+    parts = parts_of(cohort, "selection.rule=last", "selection.unit=patient")
+    assert {image.patient_id for image in parts.threshold} == {"v0", "v3"}
+    assert len(parts.validation) == 8
+    choosing = parts_of(cohort, "selection.rule=validation_auc", "selection.unit=patient")
     # A patient has one use, healthy slices of the diseased included.
     assert len(choosing.threshold) == 2 and len(choosing.validation) == 6
     assert not {patient_of(i) for i in choosing.threshold} & {patient_of(i) for i in choosing.validation}
@@ -102,10 +104,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def highest_of(rows: list[dict[str, str]]) -> dict[str, float]:
-    found: dict[str, float] = defaultdict(lambda: -np.inf)
+    highest: dict[str, float] = defaultdict(lambda: -np.inf)
     for row in rows:
-        found[row["patient_id"]] = max(found[row["patient_id"]], float(row["score"]))
-    return dict(sorted(found.items()))
+        highest[row["patient_id"]] = max(highest[row["patient_id"]], float(row["score"]))
+    return dict(sorted(highest.items()))
 
 
 def held_out(run: Run, use: str) -> np.ndarray:
@@ -121,13 +123,13 @@ def test_reference_threshold_and_choice_are_of_patients(by_patient: Run) -> None
     decision = by_patient.load_decision()
     assert decision.threshold == pytest.approx(threshold_for_specificity(healthy, 0.5))
     assert decision.threshold_rule == "specificity 0.5 on 3 held-out healthy patients"
-    found = Selection.load(by_patient.selection)
-    assert found is not None
+    selection = Selection.load(by_patient.selection)
+    assert selection is not None
     known, unknown = held_out(by_patient, "choice_healthy"), held_out(by_patient, "choice_mixed")
     labels = [0] * len(known) + [1] * len(unknown)
     expected = roc_auc_score(labels, np.concatenate([known, unknown]))
-    assert found.curves[0].values[found.chosen] == pytest.approx(expected)
-    assert f"only {len(known)} healthy and {len(unknown)} mixed held-out patients" in found.rule
+    assert selection.curves[0].values[selection.chosen] == pytest.approx(expected)
+    assert f"only {len(known)} healthy and {len(unknown)} mixed held-out patients" in selection.rule
 
 
 def test_p_values_flags_and_the_worklist_are_of_patients(by_patient: Run, tmp_path: Path) -> None:
@@ -161,19 +163,19 @@ def test_an_empty_worklist_of_patients_counts_patients(by_patient: Run, tmp_path
 
 
 def test_a_report_is_of_patients_throughout(by_patient: Run, tmp_path: Path) -> None:
-    found = evaluate(by_patient, None, tmp_path, device="cpu")
+    evaluation = evaluate(by_patient, None, tmp_path, device="cpu")
     rows = rows_of(tmp_path / "scores.csv")
     highest = highest_of(rows)
     labels = ["diseased" in patient for patient in highest]
-    assert found.performance is not None and to_json(found)["patients"] == len(highest) == 8
-    assert found.performance.auc == pytest.approx(roc_auc_score(labels, list(highest.values())))
+    assert evaluation.performance is not None and to_json(evaluation)["patients"] == len(highest) == 8
+    assert evaluation.performance.auc == pytest.approx(roc_auc_score(labels, list(highest.values())))
     expected = p_values(np.array(list(highest.values())), held_out(by_patient, "threshold"))
     for patient, p_value in zip(highest, expected, strict=True):
         own = [row for row in rows if row["patient_id"] == patient]
         assert [float(row["p_value"]) for row in own] == pytest.approx([p_value] * 2)
         assert [float(row["patient_score"]) for row in own] == pytest.approx([highest[patient]] * 2, abs=2e-6)
-    assert any("only 4 diseased patients" in text for text in found.warnings)
-    shown = [case for cases in found.cases.values() for case in cases]
+    assert any("only 4 diseased patients" in text for text in evaluation.warnings)
+    shown = [case for cases in evaluation.cases.values() for case in cases]
     assert {case.name.split(":")[0] for case in shown} == set(highest)
     order = sorted(highest, key=lambda patient: -highest[patient])
     for case in shown:
@@ -186,13 +188,13 @@ def test_a_report_is_of_patients_throughout(by_patient: Run, tmp_path: Path) -> 
 
 
 def test_the_labels_auc_of_a_candidate_is_of_patients(by_patient: Run, tmp_path: Path) -> None:
-    found = select(by_patient, measure=True, device="cpu")
+    selection = select(by_patient, measure=True, device="cpu")
     evaluated = evaluate(by_patient, None, tmp_path, device="cpu")
-    assert found.test_auc is not None and evaluated.performance is not None
-    assert found.test_auc[found.chosen] == pytest.approx(evaluated.performance.auc)
+    assert selection.test_auc is not None and evaluated.performance is not None
+    assert selection.test_auc[selection.chosen] == pytest.approx(evaluated.performance.auc)
 
 
 def test_runs_that_judge_patients_are_compared_by_the_patients_own_scores(by_patient: Run, tmp_path: Path) -> None:
-    found = evaluate(by_patient, None, tmp_path, against=by_patient, device="cpu")
-    assert found.performance is not None and found.comparison is not None
-    assert found.comparison.first == found.comparison.second == pytest.approx(found.performance.auc)
+    evaluation = evaluate(by_patient, None, tmp_path, against=by_patient, device="cpu")
+    assert evaluation.performance is not None and evaluation.comparison is not None
+    assert evaluation.comparison.first == evaluation.comparison.second == pytest.approx(evaluation.performance.auc)

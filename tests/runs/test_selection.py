@@ -1,4 +1,4 @@
-"""Rules over a run's candidates: figures by definition, what they pick, and what a choice changes in the run."""
+"""Rules over a run's candidates: metrics by definition, what they pick, and what a choice changes in the run."""
 
 import csv
 import json
@@ -20,11 +20,10 @@ from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.nn import backbones
 from healthygan.runs import train as workflow
-from healthygan.runs.calibration import pick_checkpoint
 from healthygan.runs.config import Config, load_config
-from healthygan.runs.partition import partition_cohort
+from healthygan.runs.partition import Partition, partition_cohort
 from healthygan.runs.reference import load_reference
-from healthygan.runs.selection import ORACLE, Curve, Selection
+from healthygan.runs.selection import ORACLE, Curve, Selection, choose_checkpoint, early_stopping_curve, pick_checkpoint
 from healthygan.stats.conformal import p_values, threshold_for_specificity
 from healthygan.stats.fid import frechet_distance
 
@@ -62,40 +61,44 @@ def run(trained: Run, tmp_path: Path) -> Run:
     return Run(tmp_path / "run")
 
 
+def parts_of(cohort: Cohort, config: Config) -> Partition:
+    return partition_cohort(cohort, config.selection, config.early_stopping_share)
+
+
 def scored(run: Run, iteration: int, images: tuple[CohortImage, ...]) -> tuple[np.ndarray, Tensor, Tensor]:
     """Scores, translations and images of a candidate, without the selection's code."""
     config = load_config(run.config)
     detector = workflow.build(config)
-    detector.load_weights(load_tensors(run.candidates()[iteration]))
+    detector.load_state_dict(load_tensors(run.candidates()[iteration]))
     store = ImageStore.build([image.path for image in images], config.preprocessing)
     x = to_tensor(store.read(np.arange(len(store))))
-    found = detector.predict(x)
-    assert found.translated is not None
-    return found.score.double().numpy(), found.translated, x
+    prediction = detector.predict(x)
+    assert prediction.translated is not None
+    return prediction.score.double().numpy(), prediction.translated, x
 
 
 def test_aucp_and_its_choice_are_those_of_the_definition(run: Run) -> None:
     config, cohort = load_config(run.config), Cohort.from_manifest(run.cohort)
-    parts = partition_cohort(cohort, config)
+    parts = parts_of(cohort, config)
     expected = {}
     for iteration in run.candidates():
         healthy, mixed = (scored(run, iteration, part)[0] for part in (parts.choice_healthy, parts.choice_mixed))
         expected[iteration] = roc_auc_score([0] * len(healthy) + [1] * len(mixed), np.concatenate([healthy, mixed]))
-    found = Selection.load(run.selection)
-    assert found is not None and list(expected) == [2, 4, 6, 8]
-    (curve,) = found.curves
+    selection = Selection.load(run.selection)
+    assert selection is not None and list(expected) == [2, 4, 6, 8]
+    (curve,) = selection.curves
     assert curve.values == pytest.approx(expected, abs=1e-9)
     best = max(expected, key=lambda iteration: (round(expected[iteration], 12), iteration))
-    assert found.chosen == run.load_decision().iteration == best
+    assert selection.chosen == run.load_decision().iteration == best
     for name, tensor in load_tensors(run.candidates()[best]).items():
         assert torch.equal(load_tensors(run.model)[name], tensor)
-    assert "AUCp" in found.rule and "rough: only" in found.rule
+    assert "AUCp" in selection.rule and "rough: only" in selection.rule
 
 
 def test_fid_compares_translated_mixed_with_real_healthy_images(run: Run) -> None:
-    found = workflow.select(run, extractor=Halves(), device="cpu")
-    parts = partition_cohort(Cohort.from_manifest(run.cohort), load_config(run.config))
-    (curve,) = (curve for curve in found.curves if curve.rule == "fid")
+    selection = workflow.select(run, extractor=Halves(), device="cpu")
+    parts = parts_of(Cohort.from_manifest(run.cohort), load_config(run.config))
+    (curve,) = (curve for curve in selection.curves if curve.rule == "fid")
     for iteration in run.candidates():
         _, translated, _ = scored(run, iteration, parts.choice_mixed)
         _, _, real = scored(run, iteration, parts.choice_healthy)
@@ -108,10 +111,10 @@ def test_fid_compares_translated_mixed_with_real_healthy_images(run: Run) -> Non
 
 def test_comparing_leaves_the_model_as_it_is(run: Run) -> None:
     before = [path.read_bytes() for path in (run.model, run.decision, run.held_out, run.appearance)]
-    found = workflow.select(run, extractor=Halves(), device="cpu")
+    selection = workflow.select(run, extractor=Halves(), device="cpu")
     assert [path.read_bytes() for path in (run.model, run.decision, run.held_out, run.appearance)] == before
-    assert {curve.rule for curve in found.curves} == {"validation_auc", "aucp", "fid"}
-    assert Selection.load(run.selection) == found and found.test_auc is None
+    assert {curve.rule for curve in selection.curves} == {"validation_auc", "aucp", "fid"}
+    assert Selection.load(run.selection) == selection and selection.test_auc is None
 
 
 def held_out_paths(run: Run) -> set[str]:
@@ -122,19 +125,19 @@ def held_out_paths(run: Run) -> set[str]:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run, rule: str) -> None:
-    found = workflow.select(run, rule, extractor=Halves(), device="cpu")  # type: ignore[arg-type]
+    selection = workflow.select(run, rule, extractor=Halves(), device="cpu")  # type: ignore[arg-type]
     decision = run.load_decision()
-    expected = 8 if rule == "last" else next(curve.best for curve in found.curves if curve.rule == rule)
-    assert decision.iteration == found.chosen == found.picks()[rule] == expected
+    expected = 8 if rule == "last" else next(curve.best for curve in selection.curves if curve.rule == rule)
+    assert decision.iteration == selection.chosen == selection.picks()[rule] == expected
     config = load_config(run.config, [f"selection.rule={rule}"])
-    parts = partition_cohort(Cohort.from_manifest(run.cohort), config)
+    parts = parts_of(Cohort.from_manifest(run.cohort), config)
     healthy = scored(run, expected, parts.threshold)[0]
     assert decision.threshold == pytest.approx(threshold_for_specificity(healthy, 0.5), abs=1e-7)
     assert load_reference(run, load_config(run.config).selection).threshold == pytest.approx(healthy, abs=1e-7)
     # What was trained scores as the run now does.
     detector, _, _ = workflow.load(run, "cpu")
     chosen = load_tensors(run.candidates()[expected])
-    assert all(torch.equal(tensor, chosen[name]) for name, tensor in detector.weights().items())
+    assert all(torch.equal(tensor, chosen[name]) for name, tensor in detector.state_dict().items())
 
 
 def resumed(run: Run) -> None:
@@ -199,7 +202,7 @@ def test_shuffled_labels_of_the_mixed_set_change_no_byte_of_model_or_selection(
     cohort = Cohort.from_manifest(manifest)
     shuffled = Cohort(cohort.name, tuple(relabelled(image) for image in cohort.images))
     runs = [workflow.train(config, each, tmp_path / str(n)) for n, each in enumerate((cohort, shuffled))]
-    names = ("model", "decision", "selection", "held_out", "familiar", "log", "data")
+    names = ("model", "decision", "selection", "held_out", "appearance", "log", "data")
 
     def bytes_of(run: Run) -> list[bytes]:
         return [getattr(run, name).read_bytes() for name in names]
@@ -218,7 +221,23 @@ def test_of_equal_candidates_the_last_is_taken() -> None:
     assert pick_checkpoint("last", [higher, lower], 3) == (3, "last")
 
 
-def test_labels_that_are_not_there_leave_the_figure_noted_in_training_or_the_last() -> None:
+def test_a_single_candidate_is_taken_whatever_the_rule() -> None:
+    selection = choose_checkpoint("aucp", [], [7])
+    assert (selection.chosen, selection.last, selection.rule) == (7, 7, "the only candidate")
+
+
+def test_a_rule_without_a_curve_takes_the_last_of_the_candidates_in_any_order() -> None:
+    selection = choose_checkpoint("aucp", [], {6: "b", 2: "a", 4: "c"})
+    assert (selection.chosen, selection.last, selection.rule) == (6, 6, "last")
+
+
+def test_the_early_stopping_metric_is_compared_over_the_candidates_that_are_there() -> None:
+    (curve,) = early_stopping_curve({2: 0.1, 4: 0.3, 6: 0.2}, [4, 6])
+    assert curve.values == {4: 0.3, 6: 0.2} and curve.best == 6
+    assert early_stopping_curve({2: 0.1}, [4]) == early_stopping_curve({}, [4]) == ()
+
+
+def test_labels_that_are_not_there_leave_the_metric_noted_in_training_or_the_last() -> None:
     noted = Curve(rule="early_stopping", name="metric", lower_is_better=True, values={1: 0.1, 2: 0.2})
     assert pick_checkpoint("validation_auc", [], 2) == (2, "last")
     assert pick_checkpoint("validation_auc", [noted], 2)[0] == 1
@@ -275,7 +294,7 @@ def test_damaged_files_of_a_selection_are_named(run: Run) -> None:
         load_reference(run, load_config(run.config).selection)
     run.held_out.unlink()
     torch.save({"centre": 3}, run.appearance)
-    with pytest.raises(InputError, match=r"familiar\.pt: damaged"):
+    with pytest.raises(InputError, match=r"appearance\.pt: damaged"):
         load_reference(run, load_config(run.config).selection)
 
 
@@ -296,7 +315,7 @@ def test_a_candidate_of_another_detector_is_named(run: Run) -> None:
 def test_a_run_keeps_the_scores_of_held_out_images(run: Run) -> None:
     with run.held_out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    parts = partition_cohort(Cohort.from_manifest(run.cohort), load_config(run.config))
+    parts = parts_of(Cohort.from_manifest(run.cohort), load_config(run.config))
     by_use = {use: [row["path"] for row in rows if row["use"] == use] for use in {row["use"] for row in rows}}
     assert by_use == {
         use: [str(image.path) for image in getattr(parts, use)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.detectors.registry import DETECTORS
 from healthygan.runs.config import Config, load_config, preset_names, read_yaml
 
@@ -88,7 +88,9 @@ def load_budget(source: str) -> Budget:
     elif source.endswith((".yaml", ".yml")):
         content = read_yaml(Path(source), source)
     else:
-        raise InputError(f"--budget {source}: none of {', '.join(budget_names())}; or give a .yaml file of your own")
+        raise InputError(
+            Argument("budget", source), f": none of {', '.join(budget_names())}; or give a .yaml file of your own"
+        )
     try:
         return Budget.model_validate(content)
     except ValidationError as error:
@@ -120,9 +122,15 @@ def plan(budget: Budget, detectors: str, overrides: Iterable[str] = ()) -> list[
         try:
             config = load_config(_preset(name, allowance), settings)
         except InputError as error:
-            raise InputError(f"method {name}: {error} (or leave it out of --detectors)") from None
+            raise InputError(
+                f"method {name}: ", *error.args, " (or leave it out of ", Argument("detectors"), ")"
+            ) from None
         if config.training.devices * config.training.nodes > 1:
-            raise InputError("training.devices: each training of a benchmark has one device; use --workers for several")
+            raise InputError(
+                "training.devices: each training of a benchmark has one device; use ",
+                Argument("workers"),
+                " for several",
+            )
         methods.append(Method(name, config))
     return methods
 
@@ -134,7 +142,9 @@ def _chosen(budget: Budget, detectors: str) -> list[str]:
     names = list(dict.fromkeys(name.strip() for name in detectors.split(",") if name.strip()))
     unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise InputError(f"--detectors {detectors}: {', '.join(unknown) or 'none'} not among {', '.join(known)}")
+        raise InputError(
+            Argument("detectors", detectors), f": {', '.join(unknown) or 'none'} not among {', '.join(known)}"
+        )
     return names
 
 
@@ -143,18 +153,21 @@ def _sorted_out(names: Sequence[str], overrides: Iterable[str]) -> tuple[list[st
     common: list[str] = []
     own: dict[str, list[str]] = {name: [] for name in names}
     for override in overrides:
+        given = Argument("overrides", override)
         place, colon, setting = override.partition("=")[0].partition(":")
         if "training.seed" in (place, setting):
             raise InputError(
-                f"--set {override}: a benchmark trains with the seeds 0, 1, ...; say how many with --seeds"
+                given,
+                ": a benchmark trains with the seeds 0, 1, ...; say how many with ",
+                Argument("seeds"),
             )
         if not colon:
             common.append(override)
             continue
         if place not in own:
-            raise InputError(f"--set {override}: no method {place!r} in this benchmark; there are {', '.join(names)}")
+            raise InputError(given, f": no method {place!r} in this benchmark; there are {', '.join(names)}")
         if setting.startswith(SHARED):
-            raise InputError(f"--set {override}: must be the same for all methods; leave out '{place}:'")
+            raise InputError(given, f": must be the same for all methods; leave out '{place}:'")
         own[place].append(override.removeprefix(f"{place}:"))
     return common, own
 

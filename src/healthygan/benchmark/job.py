@@ -23,17 +23,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.files import atomic_path, write_json, write_text
 from healthygan.common.progress import lines_to
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
-from healthygan.data.store import ImageStore
-from healthygan.detectors import prediction
+from healthygan.evaluation.evaluation_set import EvaluationSet
 from healthygan.evaluation.map_quality import localisation_of
-from healthygan.runs import train as workflow
+from healthygan.inference.predictor import Predictor
 from healthygan.runs.config import Config
-from healthygan.training.loop import Stopped
+from healthygan.runs.train import train
 
 DONE, STOPPED, FAILED = 0, 1, 2
 MIB = 1 << 20
@@ -188,10 +187,10 @@ def fit(job: Job) -> None:
     """Train and choose; a stopped training goes on.
 
     Raises:
-        Stopped, InputError: as ``workflow.train``.
+        Stopped, InputError: as ``train``.
     """
     clock = Stopwatch(job.folder / "fit.json")
-    workflow.train(
+    train(
         job.config,
         Cohort.from_manifest(job.cohort),
         job.run.path,
@@ -208,24 +207,20 @@ def predict(job: Job) -> None:
     Raises:
         InputError: the run is damaged, or a score is not finite.
     """
-    libraries = peak_memory()
-    detector, config, _ = workflow.load(job.run, job.config.training.device)
+    libraries, progress = peak_memory(), lines_to(sys.stderr)
+    predictor = Predictor(job.run, job.config.training.device)
+    preprocessing, selection = predictor.config.preprocessing, predictor.config.selection
     images = Cohort.from_manifest(job.cohort).split(Split.TEST)
-    paths = [image.path for image in images]
-    store = ImageStore.build(
-        paths, config.preprocessing, strict=job.strict, title="test set", progress=lines_to(sys.stderr)
-    )
-    prediction.predict(detector, store, np.zeros(1, dtype=np.int64))  # whatever is slow only once
+    judged = EvaluationSet.build(images, preprocessing, selection, strict=job.strict, progress=progress)
+    store = judged.store
+    predictor.predict_frames(store, np.zeros(1, dtype=np.int64))  # whatever is slow only once
     start = time.perf_counter()
-    scores = prediction.scores(detector, store, "test set", lines_to(sys.stderr))
+    scores = predictor.scores(store, "test set", progress)
     cost = Cost(time.perf_counter() - start, True, peak_memory(), libraries, peak_device_memory())
-    if not np.isfinite(scores).all():
-        raise InputError(f"{job.name}: gives scores that are not finite")
     shown = np.array(job.shown, dtype=np.int64)
-    difference = prediction.predict(detector, store, shown).difference
-    numbers = sum(weight.numel() for weight in detector.weights().values() if weight.is_floating_point())
-    located = localisation_of(detector, store, [images[place] for place in store.owner], config)
-    pixels = {"pixel_auroc": located.get("pixel_auroc")}
+    difference = predictor.predict_frames(store, shown).difference
+    numbers = sum(weight.numel() for weight in predictor.detector.state_dict().values() if weight.is_floating_point())
+    pixels = {"pixel_auroc": localisation_of(predictor, store, judged.units.frames).get("pixel_auroc")}
     facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)} | pixels)
     arrays = {"scores": scores, "shown": shown} | ({} if difference is None else {"maps": difference[:, 0].numpy()})
     with atomic_path(job.folder / "predict.npz") as temporary, temporary.open("wb") as file:

@@ -25,21 +25,19 @@ from healthygan.benchmark import published
 from healthygan.benchmark.budgets import Method
 from healthygan.benchmark.job import DONE, FAILED, STAGES, Job, work
 from healthygan.benchmark.results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError, Stopped
 from healthygan.common.files import write_text
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.version import __version__
 from healthygan.data.checks import verify
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
-from healthygan.data.store import ImageStore
+from healthygan.data.preprocessing import Preprocessing
 from healthygan.evaluation.cases import grey_of, lesion_of
-from healthygan.evaluation.evaluate import controls_of, labels_of
+from healthygan.evaluation.evaluation_set import EvaluationSet
 from healthygan.runs.aggregation import Units
-from healthygan.runs.calibration import validate_selection
 from healthygan.runs.config import Config, load_config
-from healthygan.runs.partition import Stores, partition_cohort
-from healthygan.training.loop import Stopped
+from healthygan.runs.partition import decode_parts
 
 SHOWN = 4
 """Images of each class in the picture grid."""
@@ -77,12 +75,13 @@ def benchmark(
         Stopped: Ctrl-C; a second call goes on.
     """
     if seeds < 1 or workers < 1:
-        raise InputError(f"--seeds {seeds}, --workers {workers}: give 1 or more")
+        raise InputError(Argument("seeds", seeds), ", ", Argument("workers", workers), ": give 1 or more")
     verify(cohort, needs=(Split.HEALTHY, Split.MIXED, Split.TEST), progress=progress)
     with _own(output):
         manifest = _keep_cohort(cohort, output)
         _check_runs(methods, seeds, output)
-        store, units, labels = _prepare(cohort, methods, strict, progress)
+        judged, labels = _prepare(cohort, methods, strict, progress)
+        store, units = judged.store, judged.units
         plan = _Plan(manifest, output, _shown(units.frames), _threads(workers), strict)
         jobs = {(method.name, seed): plan.job(method, seed) for method in methods for seed in range(seeds)}
         _Pool(workers).run([job for job in jobs.values() if not _is_done(job, store.key)], len(jobs), progress)
@@ -104,8 +103,8 @@ def benchmark(
             rows=rows,
             seeds=seeds,
             failures=failures,
-            controls=controls_of(cohort, (), store, units, labels),
-            examples=tuple(_example(store, units.frames, number, methods[0].config) for number in plan.shown),
+            controls=judged.control_aucs(cohort, (), labels),
+            examples=tuple(_example(judged, number, methods[0].config.preprocessing) for number in plan.shown),
             notes=(*(f"{failure.reason} (left out)" for failure in store.failures[:5]), _machine(workers)),
         )
 
@@ -118,7 +117,9 @@ def _own(output: Path) -> Iterator[None]:
         with FileLock(output / ".lock", timeout=0):
             yield
     except Timeout:
-        raise InputError(f"{output}: another benchmark is at work there; wait for it or choose another -o") from None
+        raise InputError(
+            f"{output}: another benchmark is at work there; wait for it or choose another folder"
+        ) from None
 
 
 def _keep_cohort(cohort: Cohort, output: Path) -> Path:
@@ -126,9 +127,9 @@ def _keep_cohort(cohort: Cohort, output: Path) -> Path:
     manifest = output / "cohort.csv"
     if manifest.exists():
         if Cohort.from_manifest(manifest).images != cohort.images:
-            raise InputError(f"{output}: holds a benchmark of another cohort; choose another -o")
+            raise InputError(f"{output}: holds a benchmark of another cohort; choose another folder")
     elif any(entry.name != ".lock" for entry in output.iterdir()):
-        raise InputError(f"{output}: not empty and not a benchmark; choose another -o")
+        raise InputError(f"{output}: not empty and not a benchmark; choose another folder")
     else:
         cohort.write_manifest(manifest)
     return manifest
@@ -141,7 +142,7 @@ def _check_runs(methods: Iterable[Method], seeds: int, output: Path) -> None:
             kept = output / method.name / f"seed_{seed}" / "run" / "config.yaml"
             if kept.exists() and (changed := _difference(load_config(kept), method.seeded(seed))):
                 raise InputError(
-                    f"{kept.parent}: was begun with other settings ({changed}); choose another -o or remove "
+                    f"{kept.parent}: was begun with other settings ({changed}); choose another folder or remove "
                     f"{output / method.name}"
                 )
 
@@ -158,22 +159,18 @@ def _difference(old: Config, new: Config) -> str:
 
 def _prepare(
     cohort: Cohort, methods: Sequence[Method], strict: bool, progress: Progress
-) -> tuple[ImageStore, Units, NDArray[np.bool_]]:
+) -> tuple[EvaluationSet, NDArray[np.bool_]]:
     """Decode every set beforehand, so that no method's clock or memory has it; the test set and its labels."""
     config, test = methods[0].config, cohort.split(Split.TEST)
-    store = ImageStore.build(
-        [image.path for image in test], config.preprocessing, strict=strict, title="test set", progress=progress
-    )
-    units = Units.of(test, store.owner, config.selection)
-    labels = labels_of(units)
+    judged = EvaluationSet.build(test, config.preprocessing, config.selection, strict=strict, progress=progress)
+    labels = judged.labels
     if labels is None:
         raise InputError(
             f"{cohort.name}: the test set needs labels, healthy and diseased; a benchmark measures by them"
         )
     for method in methods:
-        stores = Stores.build(partition_cohort(cohort, method.config), method.config, strict, progress)
-        validate_selection(method.config, stores)
-    return store, units, labels
+        decode_parts(cohort, method.config, strict, progress)
+    return judged, labels
 
 
 def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
@@ -185,10 +182,11 @@ def _shown(frames: Sequence[CohortImage]) -> tuple[int, ...]:
     return tuple(int(number) for group in groups for number in np.sort(random.permutation(group)[:SHOWN]))
 
 
-def _example(store: ImageStore, frames: Sequence[CohortImage], number: int, config: Config) -> Example:
-    image = grey_of(store, np.array([number]))
-    lesion = lesion_of(frames[number], config) if frames[number].mask else None
-    return Example(frames[number].path.name, frames[number].label is Label.DISEASED, image, lesion)
+def _example(judged: EvaluationSet, number: int, preprocessing: Preprocessing) -> Example:
+    image = judged.units.frames[number]
+    lesion = lesion_of(image, preprocessing) if image.mask else None
+    grey = grey_of(judged.store, np.array([number]))
+    return Example(image.path.name, image.label is Label.DISEASED, grey, lesion)
 
 
 @dataclass(frozen=True)
@@ -255,7 +253,7 @@ class _Pool:
                     advance(0, self._note())
             except KeyboardInterrupt:
                 self._stop()
-                raise Stopped("stopped; the same command goes on from here") from None
+                raise Stopped("stopped") from None
 
     def _start(self, job: Job, stages: list[str], place: int) -> None:
         job.failure.unlink(missing_ok=True)

@@ -34,7 +34,7 @@ RULES = {
     "validation_auc": "the highest AUC on the labels of the validation set, where it has any",
     "aucp": "the highest AUCp of held-out healthy and unlabelled images, for which no label is read",
     "fid": "the lowest FID of held-out healthy and unlabelled images, for which no label is read",
-    "early_stopping": "the method's own figure of held-out healthy images, for which no label is read",
+    "early_stopping": "the method's own metric on held-out healthy images, for which no label is read",
 }
 SOURCE = "Rahman Siddiquee et al., HealthyGAN, SASHIMI 2022, table 1"
 

@@ -8,8 +8,8 @@ from healthygan.data.cohort import Cohort
 from healthygan.data.datasets.phantoms.generate import Kind, write_cohort
 from healthygan.evaluation.evaluate import evaluate
 from healthygan.evaluation.result import Evaluation
-from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
+from healthygan.runs.train import train
 
 HEALTHY = 800
 MIXED = (400, 400)
@@ -48,6 +48,6 @@ def demo(
         progress=progress,
     )
     cohort = Cohort.from_manifest(manifest)
-    run = workflow.train(config, cohort, folder / f"run_{kind}_seed{seed}", progress=progress)
+    run = train(config, cohort, folder / f"run_{kind}_seed{seed}", progress=progress)
     output = run.path / "evaluation"
     return Demo(evaluate(run, cohort, output, progress=progress), output / "report.html")

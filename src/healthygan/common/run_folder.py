@@ -3,7 +3,7 @@
 config.yaml      every setting          checkpoint.pt    to resume from
 cohort.csv       who was in which split candidates/      weights at each checkpoint
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
-selection.json   figures of candidates  held_out.csv     scores of images held out of training
+selection.json   metrics of candidates  held_out.csv     scores of images held out of training
 early_stopping.json     noted while training   appearance.pt      what training images look like
 log.csv, tensorboard/, samples/         what happened on the way
 members/         of an ensemble: a run folder a seed
@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.files import write_json
 from healthygan.common.tensors import load_tensors, save_tensors
 
@@ -97,7 +97,7 @@ class Run:
         return dict(sorted(found.items()))
 
     def save_early_stopping(self, metrics: dict[int, float]) -> None:
-        """Keep the figure of the held-out healthy images by iteration."""
+        """Keep the metric of the held-out healthy images by iteration."""
         write_json(self.early_stopping, metrics)
 
     def load_early_stopping(self) -> dict[int, float]:
@@ -147,8 +147,8 @@ class Run:
             raise InputError(f"{self.path}: not a run folder (no {self.config.name}); name one that train made")
         if not self.decision.exists():
             raise InputError(
-                f"{self.path}: not a finished run (no {self.decision.name}); "
-                f"finish it with: healthygan train --resume {self.path}"
+                f"{self.path}: not a finished run (no {self.decision.name}); finish it with: ",
+                Call("train", self.path),
             )
         try:
             return Decision.model_validate_json(self.decision.read_bytes())

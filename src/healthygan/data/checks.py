@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import content_hash
 from healthygan.common.messages import hint, shorten_list
 from healthygan.common.progress import Progress, silent
@@ -47,8 +47,9 @@ def check_columns(cohort: Cohort, splits: Iterable[Split], columns: Iterable[str
             if not any(cohort.column(name, split)):
                 known = sorted({"source", *(column for image in cohort.images for column in image.more)})
                 raise InputError(
-                    f"--control {name}: the {split} images of {cohort.name} have nothing in a column of that name"
-                    f"{hint(name, known)}; its columns are {', '.join(known)}"
+                    Argument("control", name),
+                    f": the {split} images of {cohort.name} have nothing in a column of that name"
+                    f"{hint(name, known)}; its columns are {', '.join(known)}",
                 )
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError, Part
 from healthygan.common.files import write_text
 from healthygan.common.messages import hint
 from healthygan.data.folders import image_files
@@ -34,6 +34,13 @@ class Label(StrEnum):
 
 
 Choice = TypeVar("Choice", Split, Label)
+_WAYS: tuple[Part, ...] = (
+    "give a manifest (.csv) or a folder with a manifest.csv, or a folder with healthy/ and mixed/ in it, or ",
+    Argument("healthy"),
+    " and ",
+    Argument("mixed"),
+    " with a folder each",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,15 +192,19 @@ def load_cohort(
     """
     if location is None:
         if healthy is None or mixed is None:
-            missing = " and ".join(f"--{n}" for n, folder in (("healthy", healthy), ("mixed", mixed)) if folder is None)
-            raise InputError(f"{missing} not given; {_ways()}")
+            missing: list[Part] = [
+                Argument(name) for name, folder in (("healthy", healthy), ("mixed", mixed)) if folder is None
+            ]
+            if len(missing) > 1:
+                missing.insert(1, " and ")
+            raise InputError(*missing, " not given; ", *_WAYS)
         return Cohort.from_folders(healthy, mixed, validation, test)
     if any(folder is not None for folder in (healthy, mixed, validation, test)):
         raise InputError(f"{location}: given together with folders for single splits; give one or the other")
     if location.is_file() and location.suffix.lower() == ".csv":
         return Cohort.from_manifest(location)
     if not location.exists():
-        raise InputError(f"{location}: does not exist; {_ways()}")
+        raise InputError(f"{location}: does not exist; ", *_WAYS)
     if (location / MANIFEST_NAME).is_file():
         return Cohort.from_manifest(location / MANIFEST_NAME)
     if all((location / split).is_dir() for split in (Split.HEALTHY, Split.MIXED)):
@@ -201,7 +212,7 @@ def load_cohort(
             location / split if (location / split).is_dir() else None for split in (Split.VALIDATION, Split.TEST)
         )
         return Cohort.from_folders(location / Split.HEALTHY, location / Split.MIXED, validation, test)
-    raise InputError(f"{location}: holds no cohort; {_ways()}")
+    raise InputError(f"{location}: holds no cohort; ", *_WAYS)
 
 
 def _manifest_images(path: Path) -> Iterator[CohortImage]:
@@ -283,10 +294,3 @@ def _absolute(path: Path) -> Path:
 
 def _relative(path: Path, folder: Path) -> str:
     return path.as_posix().removeprefix(f"{folder.as_posix()}/")
-
-
-def _ways() -> str:
-    return (
-        "give a manifest (.csv) or a folder with a manifest.csv, or a folder with healthy/ and mixed/ in it, "
-        "or --healthy and --mixed with a folder each"
-    )

@@ -174,27 +174,19 @@ class ALAD(NetworkDetector):
 
     name: ClassVar[str] = "alad"
     Config: ClassVar[type[DetectorConfig]] = ALADConfig
+    config: ALADConfig
     networks: nn.ModuleDict
 
-    def __init__(self, config: ALADConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            parts = {
-                "encoder": Encoder(config, channels, size),
-                "generator": Generator(config, channels, size),
-                "pairs": PairDiscriminator(config, channels, size),
-            }
-            self.networks = nn.ModuleDict(parts)
-            self._joint = JointDiscriminator(config, channels, size)
-            self._latents = LatentDiscriminator(config)
+    def _networks(self) -> nn.ModuleDict:
+        made = {"encoder": Encoder, "generator": Generator, "pairs": PairDiscriminator}
+        return nn.ModuleDict({name: kind(self.config, self.channels, self.size) for name, kind in made.items()})
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on the healthy set alone."""
-        recipe = ALADRecipe(self.config, self.networks, self._joint, self._latents, training.fabric)
-        training.run(recipe, healthy, mixed)
-        self.load_weights(recipe.weights())
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "ALADRecipe":
+        """Learns from the healthy set alone."""
+        with self.first_weights.drawn():
+            joint = JointDiscriminator(self.config, self.channels, self.size)
+            latents = LatentDiscriminator(self.config)
+        return ALADRecipe(self.config, self.networks, joint, latents, training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -205,8 +197,7 @@ class ALAD(NetworkDetector):
 
 
 def reconstruct(networks: nn.ModuleDict, x: Tensor) -> Tensor:
-    """G(E(x)), by running averages."""
-    networks.eval()
+    """G(E(x)); of networks in eval mode by running averages."""
     return cast(Tensor, networks["generator"](networks["encoder"](x)))
 
 
@@ -246,7 +237,7 @@ class ALADRecipe(EarlyStoppingRecipe):
     ) -> None:
         self.config = config
         self.fabric = fabric
-        self.averaged = copy.deepcopy(networks).requires_grad_(False).to(fabric.device)
+        self.averaged = copy.deepcopy(networks).requires_grad_(False).eval().to(fabric.device)
         self.networks = networks.to(fabric.device)
         self.pairs = cast(PairDiscriminator, networks["pairs"])
         self.joint, self.latents = joint.to(fabric.device), latents.to(fabric.device)
@@ -272,9 +263,9 @@ class ALADRecipe(EarlyStoppingRecipe):
         self.networks.train()
         self.discriminators.train()
         first, second = batch.parts(self.draws)
-        found = self._discriminator_step(first.healthy) | self._translator_step(second.healthy)
+        parts = self._discriminator_step(first.healthy) | self._translator_step(second.healthy)
         follow(self.averaged, self.networks, self.config.ema_decay, iteration)
-        return found
+        return parts
 
     def logits(self, x: Tensor, z: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
         """Of real and fake pairs, by discriminator: (x, E(x)) and (G(z), z); (x, x) and (x, G(E(x))); (z, z) and

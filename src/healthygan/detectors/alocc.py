@@ -113,24 +113,21 @@ class ALOCC(NetworkDetector):
 
     name: ClassVar[str] = "alocc"
     Config: ClassVar[type[DetectorConfig]] = ALOCCConfig
+    config: ALOCCConfig
     networks: nn.ModuleDict
 
-    def __init__(self, config: ALOCCConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            refiner, discriminator = Refiner(channels, config.width), Discriminator(channels, size, config.width)
-            self.networks = nn.ModuleDict({"refiner": refiner, "discriminator": discriminator})
+    def _networks(self) -> nn.ModuleDict:
+        width = self.config.width
+        refiner, discriminator = Refiner(self.channels, width), Discriminator(self.channels, self.size, width)
+        return nn.ModuleDict({"refiner": refiner, "discriminator": discriminator})
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on the healthy set alone."""
-        training.run(ALOCCRecipe(self.config, self.networks, training.fabric), healthy, mixed)
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "ALOCCRecipe":
+        """Learns from the healthy set alone."""
+        return ALOCCRecipe(self.config, self.networks, training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = minus the logit of D(R(x)): the order of - D(R(x)), which in 32 bits would tie at 0 and 1."""
-        self.networks.eval()
         refined = self.networks["refiner"](x)
         difference = difference_map(x, refined)
         return Prediction(-self.networks["discriminator"](refined).flatten(), difference, refined)
@@ -169,10 +166,10 @@ class ALOCCRecipe(EarlyStoppingRecipe):
         self.networks.train()
         x = batch.healthy
         noisy = (x + self.config.noise * torch.randn_like(x)).clamp(-1, 1)
-        found = self._discriminator_step(x, noisy)
+        parts = self._discriminator_step(x, noisy)
         for _ in range(self.config.refiner_steps):
-            found |= self._refiner_step(x, noisy)
-        return found
+            parts |= self._refiner_step(x, noisy)
+        return parts
 
     def _discriminator_step(self, x: Tensor, noisy: Tensor) -> dict[str, Tensor]:
         with self.fabric.autocast():

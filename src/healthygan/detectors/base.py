@@ -3,17 +3,18 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from healthygan.common.errors import InputError
 from healthygan.common.tensors import load_tensors
 from healthygan.data.store import ImageStore
+from healthygan.nn.first_weights import FirstWeights
 from healthygan.training.config import TrainingConfig
 from healthygan.training.loop import Training
+from healthygan.training.recipe import Recipe
 
 SEVERAL_DEVICES = frozenset({"devices", "nodes"})
 """Fields of ``TrainingConfig`` that a kind trained on one device has no use for."""
@@ -77,12 +78,16 @@ class EarlyStoppingConfig(DetectorConfig):
         0.1,
         gt=0,
         le=0.5,
-        description="share of the healthy set kept out of training; its figure says when to stop and what to keep",
+        description="share of the healthy set kept out of training; its metric says when to stop and what to keep",
     )
 
 
-class Detector(ABC):
+class Detector(nn.Module, ABC):
     """Learns from a healthy set and, where the method can use one, a mixed set; scores a batch at a time.
+
+    Its parameters and buffers, ``state_dict``, are all that scoring needs. Networks that only training needs are made
+    by ``fit`` and belong to its recipe. A detector is always in eval mode, and ``predict`` changes nothing of it: it
+    may be called from several threads.
 
     Args:
         config: of this kind's own ``Config``.
@@ -96,9 +101,13 @@ class Detector(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[DetectorConfig]]
+    config: Any
 
-    @abstractmethod
-    def __init__(self, config: Any, channels: int, size: int, seed: int = 0) -> None: ...
+    def __init__(self, config: DetectorConfig, channels: int, size: int, seed: int = 0) -> None:
+        super().__init__()
+        config.check(size)
+        self.config, self.channels, self.size, self.seed = config, channels, size, seed
+        self.eval()
 
     @abstractmethod
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
@@ -112,21 +121,9 @@ class Detector(ABC):
         """What turns x into (score, difference map, x', M) as ``predict`` does; none where it cannot be exported."""
         return None
 
-    @abstractmethod
-    def weights(self) -> dict[str, Tensor]:
-        """All that scoring needs, by name."""
-
-    @abstractmethod
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take what ``weights`` gave.
-
-        Raises:
-            RuntimeError: names or shapes do not fit this detector's configuration.
-        """
-
-    @abstractmethod
-    def to(self, device: torch.device) -> Self:
-        """Move to ``device``."""
+    def train(self, mode: bool = True) -> Self:
+        """Stay in eval mode, all parts included: recipes train networks, detectors score."""
+        return super().train(False)
 
 
 def load_file(detector: Detector, path: Path) -> None:
@@ -136,7 +133,7 @@ def load_file(detector: Detector, path: Path) -> None:
         InputError: the file is damaged, or holds the weights of another detector.
     """
     try:
-        detector.load_weights(load_tensors(path))
+        detector.load_state_dict(load_tensors(path))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: does not fit the run's config.yaml; copy the run folder again, or train anew if an older "
@@ -145,20 +142,50 @@ def load_file(detector: Detector, path: Path) -> None:
 
 
 class NetworkDetector(Detector):
-    """A detector that scores with one module."""
+    """A detector that scores with one module, trained by a recipe."""
 
     networks: nn.Module
-    """All that scoring needs."""
+    """All that scoring needs, in eval mode but while it is trained."""
+    prefix: str = ""
+    """What the names of the tensors of ``networks`` begin with in ``state_dict``."""
 
-    def weights(self) -> dict[str, Tensor]:
-        """The weights and running averages of ``networks``."""
-        return cast(dict[str, Tensor], self.networks.state_dict())
+    def __init__(self, config: DetectorConfig, channels: int, size: int, seed: int = 0) -> None:
+        super().__init__(config, channels, size, seed)
+        self.first_weights = FirstWeights(seed)
+        with self.first_weights.drawn():
+            self.networks = self._networks().eval()
+        self.register_state_dict_post_hook(_shorten_names)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_lengthen_names)  # type: ignore[no-untyped-call]
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take what ``weights`` gave."""
-        self.networks.load_state_dict(weights)
+    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
+        """Train by the recipe, and keep the weights that it scores with."""
+        recipe = self._recipe(healthy, mixed, training)
+        training.run(recipe, healthy, mixed)
+        self.load_state_dict(recipe.weights())
+        self.eval()
 
-    def to(self, device: torch.device) -> Self:
-        """Move ``networks`` to ``device``."""
-        self.networks.to(device)
-        return self
+    @abstractmethod
+    def _networks(self) -> nn.Module:
+        """Make the module that scores; called once, while first weights are drawn from the seed."""
+
+    @abstractmethod
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> Recipe:
+        """How ``networks`` are trained; makes those that only training needs, drawn from ``first_weights`` too."""
+
+
+NETWORKS = "networks."
+"""What torch has the names of the tensors of ``NetworkDetector.networks`` begin with."""
+
+
+def _shorten_names(detector: nn.Module, state: dict[str, Any], prefix: str, _: dict[str, Any]) -> None:
+    _rename(state, prefix + NETWORKS, prefix + str(detector.prefix))
+
+
+def _lengthen_names(detector: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    _rename(state, prefix + str(detector.prefix), prefix + NETWORKS)
+
+
+def _rename(state: dict[str, Any], old: str, new: str) -> None:
+    """Let ``new`` begin the names that began with ``old``, in place."""
+    for name in [name for name in state if name.startswith(old)]:
+        state[new + name.removeprefix(old)] = state.pop(name)

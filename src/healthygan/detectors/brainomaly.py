@@ -69,18 +69,16 @@ class Brainomaly(NetworkDetector):
     name: ClassVar[str] = "brainomaly"
     Config: ClassVar[type[DetectorConfig]] = BrainomalyConfig
 
-    def __init__(self, config: BrainomalyConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = Generator(config, channels)
-            self._discriminator = Discriminator(channels, config.width, config.discriminator_blocks)
+    config: BrainomalyConfig
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on B and A."""
-        recipe = BrainomalyRecipe(self.config, self.networks, self._discriminator, training.fabric)
-        training.run(recipe, healthy, mixed)
+    def _networks(self) -> nn.Module:
+        return Generator(self.config, self.channels)
+
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "BrainomalyRecipe":
+        """Learns from B and A."""
+        with self.first_weights.drawn():
+            discriminator = Discriminator(self.channels, self.config.width, self.config.discriminator_blocks)
+        return BrainomalyRecipe(self.config, self.networks, discriminator, training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -116,8 +114,8 @@ class BrainomalyRecipe(Recipe):
 
     def step(self, iteration: int, batch: Batch) -> dict[str, Tensor]:
         """One iteration; gives the losses by name, detached."""
-        found = self._critic_step(batch)
-        return found if iteration % self.config.generator_every else found | self._generator_step(batch)
+        critic = self._critic_step(batch)
+        return critic if iteration % self.config.generator_every else critic | self._generator_step(batch)
 
     def _critic_step(self, batch: Batch) -> dict[str, Tensor]:
         with self.fabric.autocast():

@@ -111,25 +111,22 @@ class DDAD(NetworkDetector):
     name: ClassVar[str] = "ddad"
     Config: ClassVar[type[DetectorConfig]] = DDADConfig
 
-    def __init__(self, config: DDADConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = Ensembles(config, channels, size)
+    config: DDADConfig
+    networks: Ensembles
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train A on both sets together, B on the healthy set; both see their images equally often."""
-        recipe = DDADRecipe(self.config, cast(Ensembles, self.networks), len(healthy), len(mixed), training.fabric)
-        training.run(recipe, healthy, mixed)
+    def _networks(self) -> Ensembles:
+        return Ensembles(self.config, self.channels, self.size)
+
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "DDADRecipe":
+        """A learns from both sets together, B from the healthy set; both see their images equally often."""
+        return DDADRecipe(self.config, self.networks, len(healthy), len(mixed), training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score x by ``config.score``."""
-        self.networks.eval()
         a, b = self.networks(x)
-        found = inter_discrepancy(a, b) if self.config.score == "inter" else intra_discrepancy(b)
-        difference = found.mean(dim=1, keepdim=True)
+        discrepancy = inter_discrepancy(a, b) if self.config.score == "inter" else intra_discrepancy(b)
+        difference = discrepancy.mean(dim=1, keepdim=True)
         return Prediction(difference.mean(dim=(1, 2, 3)), (difference / 2).clamp(0, 1), b.mean(dim=0).clamp(-1, 1))
 
 
@@ -165,11 +162,11 @@ class DDADRecipe(Recipe):
         self.ensembles.train()
         parts = batch.parts(self.draws)
         members = len(self.ensembles.a)
-        found = {"ensemble_a": self._descend(self.optimiser_a, self.ensembles.a, [*map(self.both, parts[:members])])}
+        errors = {"ensemble_a": self._descend(self.optimiser_a, self.ensembles.a, [*map(self.both, parts[:members])])}
         if iteration * self.healthy // self.total > (iteration - 1) * self.healthy // self.total:
             healthy = [part.healthy for part in parts[members:]]
-            found["ensemble_b"] = self._descend(self.optimiser_b, self.ensembles.b, healthy)
-        return found
+            errors["ensemble_b"] = self._descend(self.optimiser_b, self.ensembles.b, healthy)
+        return errors
 
     def both(self, batch: Batch) -> Tensor:
         """N images of the two sets as if they were one: each is of the mixed set by that set's share."""

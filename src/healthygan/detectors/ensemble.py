@@ -1,7 +1,7 @@
 """Several trainings of one configuration as one detector: scores vary by seed, and their mean less so."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,21 @@ class Ensemble(Detector):
     name: ClassVar[str] = "ensemble"
     Config: ClassVar[type[DetectorConfig]] = DetectorConfig
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, members: Sequence[Detector]) -> None:
-        self.members = list(members)
-        self.centre = torch.zeros(len(self.members))
-        self.scale = torch.ones(len(self.members))
+        first = members[0]
+        super().__init__(first.config, first.channels, first.size, first.seed)
+        for number, member in enumerate(members):
+            self.add_module(str(number), member)
+        self.register_buffer("centre", torch.zeros(len(members)))
+        self.register_buffer("scale", torch.ones(len(members)))
+
+    @property
+    def members(self) -> list[Detector]:
+        """In the order of their seeds."""
+        return cast(list[Detector], [*self.children()])
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Members are trained one by one, each in a run folder of its own (``workflow.train``), and then joined."""
@@ -40,7 +51,7 @@ class Ensemble(Detector):
             ValueError: a member has fewer than two scores, or all of them are the same.
         """
         for member, own in zip(self.members, weights, strict=True):
-            member.load_weights(own)
+            member.load_state_dict(own)
         for number, scores in enumerate(healthy_scores):
             if len(scores) < 2 or not scores.std() > 0:
                 raise ValueError(f"member {number} has {len(scores)} differing healthy scores; two or more are needed")
@@ -49,11 +60,11 @@ class Ensemble(Detector):
 
     def predict(self, x: Tensor) -> Prediction:
         """Score x, N x C x H x W in [-1, 1]; 0 = like the average healthy image, in its standard deviations."""
-        found = [member.predict(x) for member in self.members]
-        scores = torch.stack([part.score for part in found])
+        predictions = [member.predict(x) for member in self.members]
+        scores = torch.stack([prediction.score for prediction in predictions])
         return Prediction(
             _standardised(scores, self.centre, self.scale),
-            *(_mean([getattr(part, name) for part in found]) for name in MAPS),
+            *(_mean([getattr(prediction, name) for prediction in predictions]) for name in MAPS),
         )
 
     def scorer(self) -> nn.Module | None:
@@ -61,33 +72,6 @@ class Ensemble(Detector):
         parts = [member.scorer() for member in self.members]
         known = [part for part in parts if part is not None]
         return _Scorer(known, self.centre, self.scale) if len(known) == len(parts) else None
-
-    def weights(self) -> dict[str, Tensor]:
-        """Every member's, by its number, and how scores are standardised."""
-        own = {
-            f"{n}.{name}": value for n, member in enumerate(self.members) for name, value in member.weights().items()
-        }
-        return own | {"centre": self.centre, "scale": self.scale}
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take what ``weights`` gave."""
-        rest = dict(weights)
-        try:
-            self.centre, self.scale = rest.pop("centre"), rest.pop("scale")
-        except KeyError as error:
-            raise RuntimeError(f"no {error} among the weights of an ensemble") from error
-        for number, member in enumerate(self.members):
-            start = f"{number}."
-            member.load_weights({n.removeprefix(start): rest.pop(n) for n in list(rest) if n.startswith(start)})
-        if rest or len(self.centre) != len(self.members):
-            raise RuntimeError(f"weights of another number of members than {len(self.members)}")
-
-    def to(self, device: torch.device) -> Self:
-        """Move all members to ``device``."""
-        for member in self.members:
-            member.to(device)
-        self.centre, self.scale = self.centre.to(device), self.scale.to(device)
-        return self
 
 
 MAPS = ("difference", "translated", "mask")

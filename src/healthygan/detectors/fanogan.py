@@ -174,25 +174,20 @@ class FAnoGAN(NetworkDetector):
 
     name: ClassVar[str] = "fanogan"
     Config: ClassVar[type[DetectorConfig]] = FAnoGANConfig
+    config: FAnoGANConfig
     networks: Networks
 
-    def __init__(self, config: FAnoGANConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = Networks(config, channels, size)
+    def _networks(self) -> Networks:
+        return Networks(self.config, self.channels, self.size)
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on the healthy set alone: the GAN, then the encoder."""
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "FAnoGANRecipe":
+        """Learns from the healthy set alone: the GAN, then the encoder."""
         gan_iterations = training.settings.iterations - self.config.encoder_iterations
-        recipe = FAnoGANRecipe(self.config, self.networks, gan_iterations, training.fabric)
-        training.run(recipe, healthy, mixed)
+        return FAnoGANRecipe(self.config, self.networks, gan_iterations, training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = mean (x - G(E(x)))^2 + kappa mean (f(x) - f(G(E(x))))^2."""
-        self.networks.eval()
         again = self.networks.reconstruct(x)
         image, features = self.networks.residuals(x, again)
         difference = difference_map(x, again)
@@ -241,8 +236,8 @@ class FAnoGANRecipe(Recipe):
         if iteration > self.gan_iterations:
             return self._encoder_step(batch.healthy)
         self.networks.train()
-        found = self._critic_step(batch)
-        return found if iteration % self.config.generator_every else found | self._generator_step(len(batch.healthy))
+        critic = self._critic_step(batch)
+        return critic if iteration % self.config.generator_every else critic | self._generator_step(len(batch.healthy))
 
     def _fakes(self, count: int) -> Tensor:
         return cast(Tensor, self.generator(torch.randn(count, self.config.latent, device=self.fabric.device)))

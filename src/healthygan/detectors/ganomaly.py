@@ -154,28 +154,28 @@ class GANomaly(NetworkDetector):
     name: ClassVar[str] = "ganomaly"
     Config: ClassVar[type[DetectorConfig]] = GANomalyConfig
 
-    def __init__(self, config: GANomalyConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = Generator(config, channels, size)
-            self._discriminator = Discriminator(config, channels, size)
-            _draw(self.networks)
-            _draw(self._discriminator)
-        for layer in self.networks.modules():
-            if isinstance(layer, OwnStatistics):
-                layer.own = config.statistics == "image"
+    config: GANomalyConfig
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on the healthy set alone."""
-        recipe = GANomalyRecipe(self.config, self.networks, self._discriminator, training.fabric)
-        training.run(recipe, healthy, mixed)
+    def _networks(self) -> nn.Module:
+        generator = Generator(self.config, self.channels, self.size)
+        Discriminator(self.config, self.channels, self.size)  # torch's own first weights of both come first
+        _draw(generator)
+        for layer in generator.modules():
+            if isinstance(layer, OwnStatistics):
+                layer.own = self.config.statistics == "image"
+        return generator
+
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "GANomalyRecipe":
+        """Learns from the healthy set alone."""
+        with torch.random.fork_rng(devices=[]):
+            discriminator = Discriminator(self.config, self.channels, self.size)
+        with self.first_weights.drawn():
+            _draw(discriminator)
+        return GANomalyRecipe(self.config, self.networks, discriminator, training.fabric)
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = mean of (z - z^)^2."""
-        self.networks.eval()
         again, code, code_again = self.networks(x)
         difference = difference_map(x, again)
         return Prediction(code_distance(code, code_again), difference, again)
@@ -211,13 +211,13 @@ class GANomalyRecipe(Recipe):
         """One iteration; gives the losses by name, detached."""
         self.generator.train()
         self.discriminator.train()
-        found, again = self._generator_step(batch.healthy)
+        parts, again = self._generator_step(batch.healthy)
         with self.fabric.autocast():
             loss = discriminator_loss(self.discriminator(batch.healthy)[0], self.discriminator(again)[0])
         descend(self.discriminator_optimiser, loss)
         if loss < COLLAPSED:
             _draw(self.discriminator)
-        return found | {"discriminator": loss.detach()}
+        return parts | {"discriminator": loss.detach()}
 
     def _generator_step(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         with frozen(self.discriminator), self.fabric.autocast():

@@ -3,15 +3,16 @@
 from typing import ClassVar, Literal
 
 import torch
-from lightning import Fabric
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig
 from healthygan.detectors.translation import TranslationDetector, TranslationRecipe
 from healthygan.nn import losses
 from healthygan.nn.networks import Discriminator, Generator, Translation, check_depth, frozen
 from healthygan.training.batches import Batch
+from healthygan.training.loop import Training
 
 
 class HealthyGANConfig(DetectorConfig):
@@ -50,16 +51,15 @@ class HealthyGAN(TranslationDetector):
     name: ClassVar[str] = "healthygan"
     Config: ClassVar[type[DetectorConfig]] = HealthyGANConfig
 
-    def __init__(self, config: HealthyGANConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = Generator(channels, config.width, config.generator_blocks)
-            self._discriminator = Discriminator(channels, config.width, config.discriminator_blocks)
+    config: HealthyGANConfig
 
-    def _recipe(self, fabric: Fabric) -> "HealthyGANRecipe":
-        return HealthyGANRecipe(self.config, self.networks, self._discriminator, fabric)
+    def _networks(self) -> nn.Module:
+        return Generator(self.channels, self.config.width, self.config.generator_blocks)
+
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "HealthyGANRecipe":
+        with self.first_weights.drawn():
+            discriminator = Discriminator(self.channels, self.config.width, self.config.discriminator_blocks)
+        return HealthyGANRecipe(self.config, self.networks, discriminator, training.fabric)
 
 
 class HealthyGANRecipe(TranslationRecipe[HealthyGANConfig]):
@@ -72,8 +72,8 @@ class HealthyGANRecipe(TranslationRecipe[HealthyGANConfig]):
                 translation = self._generator(batch.mixed)
             return self._critic_step(batch, translation)
         mixed, healthy = self._translate_both(batch)
-        found = self._critic_step(batch, mixed)
-        return found | self._generator_step(iteration, batch, mixed, healthy)
+        critic = self._critic_step(batch, mixed)
+        return critic | self._generator_step(iteration, batch, mixed, healthy)
 
     def _translate_both(self, batch: Batch) -> tuple[Translation, Translation]:
         """A's and B's translations in one pass: instance norm keeps the images of a batch apart."""

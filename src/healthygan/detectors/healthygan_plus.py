@@ -20,7 +20,8 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 """
 
 from collections.abc import Callable
-from typing import ClassVar, Literal, Self
+from functools import partial
+from typing import ClassVar, Literal
 
 import torch
 from lightning import Fabric
@@ -44,8 +45,6 @@ TYPICAL = 256
 """Healthy training images that tell how far healthy scores lie apart."""
 BATCH = 32
 SMALLEST_SAY = 1e-6
-GENERATOR, CONTRAST, HEALTHY = "generator.", "contrast.", "healthy"
-"""How the weights are named where there are two parts."""
 
 
 class HealthyGANPlusConfig(DetectorConfig):
@@ -150,82 +149,56 @@ class HealthyGANPlus(TranslationDetector):
 
     name: ClassVar[str] = "healthygan+"
     Config: ClassVar[type[DetectorConfig]] = HealthyGANPlusConfig
+    config: HealthyGANPlusConfig
+    contrast: Contrast | None
+    healthy: Tensor
+    """(2, 2): mean and deviation of healthy images' change, and of their evidence; only with evidence."""
 
     def __init__(self, config: HealthyGANPlusConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.config = config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.networks = CoarseGenerator(
-                channels, config.width, config.generator_blocks, config.mask_start, config.resolution
-            )
-            self._discriminator = Discriminator(channels, config.critic_width, config.critic_blocks)
-        self._contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
-        self._healthy = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-        """Mean and deviation of healthy images' change, and of their evidence."""
-        self._typical = torch.empty(0)
+        super().__init__(config, channels, size, seed)
+        self.contrast = Contrast(config.contrast, channels, size, seed) if config.evidence else None
+        if config.evidence:
+            self.prefix = "generator."
+            self.register_buffer("healthy", torch.tensor([[0.0, 1.0], [0.0, 1.0]]))
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Train on B and A: first the contrast detector, in a folder of its own, then the translation."""
-        if self._contrast:
-            folder = training.folder.part(self._contrast.name)
-            part = training.part(folder)
-            self._contrast.fit(healthy, mixed, part)
-            self._typical = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self._contrast.device)
+        if self.contrast:
+            self.contrast.fit(healthy, mixed, training.part(training.folder.part(self.contrast.name)))
         super().fit(healthy, mixed, training)
 
     def scorer(self) -> nn.Module:
         """Score, difference map, x' and M of x."""
         change = TranslationScorer(self.networks)
-        return JoinedScorer(change, self._contrast, self._healthy, self.config.evidence) if self._contrast else change
+        return JoinedScorer(change, self.contrast, self.healthy, self.config.evidence) if self.contrast else change
 
-    def weights(self) -> dict[str, Tensor]:
-        """The generator's, and with evidence the contrast detector's and how healthy images score by either."""
-        return self._named(self.networks.state_dict(), self._healthy)
+    def _networks(self) -> nn.Module:
+        config = self.config
+        return CoarseGenerator(
+            self.channels, config.width, config.generator_blocks, config.mask_start, config.resolution
+        )
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take what ``weights`` gave."""
-        if not self._contrast:
-            return super().load_weights(weights)
-        if HEALTHY not in weights:
-            raise RuntimeError(f"no {HEALTHY} among the weights of a {self.name} with evidence")
-        super().load_weights(_below(GENERATOR, weights))
-        self._contrast.load_weights(_below(CONTRAST, weights))
-        self._healthy = weights[HEALTHY].to(self._healthy.device)
-
-    def to(self, device: torch.device) -> Self:
-        """Move all to ``device``."""
-        if self._contrast:
-            self._contrast.to(device)
-        self._healthy = self._healthy.to(device)
-        return super().to(device)
-
-    def _recipe(self, fabric: Fabric) -> "HealthyGANPlusRecipe":
-        return HealthyGANPlusRecipe(self.config, self.networks, self._discriminator, fabric, self._of)
-
-    @torch.no_grad()
-    def _of(self, generator: nn.Module) -> dict[str, Tensor]:
-        """Weights of a detector with this generator."""
-        if not self._contrast:
-            return generator.state_dict()
-        change = TranslationScorer(generator)
-        changes = torch.cat([change(x)[0] for x in torch.split(self._typical, BATCH)])
-        deviation, mean = torch.std_mean(changes.double())
-        usual = torch.stack(
-            [mean, deviation.clamp_min(1e-12) / self._contrast.contrast_weight.clamp_min(SMALLEST_SAY)]
-        ).float()
-        return self._named(generator.state_dict(), torch.stack([usual, self._contrast.typical]))
-
-    def _named(self, generator: dict[str, Tensor], healthy: Tensor) -> dict[str, Tensor]:
-        if not self._contrast:
-            return generator
-        parts = {GENERATOR: generator, CONTRAST: self._contrast.weights()}
-        return {start + name: part for start, own in parts.items() for name, part in own.items()} | {HEALTHY: healthy}
+    def _recipe(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> "HealthyGANPlusRecipe":
+        with self.first_weights.drawn():
+            discriminator = Discriminator(self.channels, self.config.critic_width, self.config.critic_blocks)
+        weights_of: Callable[[nn.Module], dict[str, Tensor]] = nn.Module.state_dict
+        if self.contrast:
+            chosen = to_tensor(healthy.read(evenly_spaced(len(healthy), TYPICAL))).to(self.contrast.device)
+            weights_of = partial(_weights_with, self, self.contrast, chosen)
+        return HealthyGANPlusRecipe(self.config, self.networks, discriminator, training.fabric, weights_of)
 
 
-def _below(start: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of the weights whose names begin with ``start``, without it."""
-    return {name.removeprefix(start): part for name, part in weights.items() if name.startswith(start)}
+@torch.no_grad()
+def _weights_with(
+    detector: HealthyGANPlus, contrast: Contrast, healthy: Tensor, generator: nn.Module
+) -> dict[str, Tensor]:
+    """The state dict that a detector would have with this generator, whose change of healthy images tells the usual."""
+    change = TranslationScorer(generator)
+    changes = torch.cat([change(x)[0] for x in torch.split(healthy, BATCH)])
+    deviation, mean = torch.std_mean(changes.double())
+    usual = torch.stack([mean, deviation.clamp_min(1e-12) / contrast.contrast_weight.clamp_min(SMALLEST_SAY)]).float()
+    of_generator = {detector.prefix + name: part for name, part in generator.state_dict().items()}
+    return detector.state_dict() | of_generator | {"healthy": torch.stack([usual, contrast.typical])}
 
 
 class JoinedScorer(nn.Module):
@@ -243,8 +216,7 @@ class JoinedScorer(nn.Module):
     def __init__(self, change: nn.Module, contrast: Contrast, healthy: Tensor, weight: float) -> None:
         super().__init__()
         self.change = change
-        self.backbone = contrast.backbone
-        self._contrast = contrast
+        self.contrast = contrast
         self.weight = weight
         self.register_buffer("healthy", healthy)
 
@@ -256,7 +228,7 @@ class JoinedScorer(nn.Module):
 
     def evidence(self, x: Tensor) -> Tensor:
         """(N,): log odds of disease by pretrained features alone."""
-        return self._contrast.evidence(x)
+        return self.contrast.evidence(x)
 
 
 class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
@@ -291,23 +263,23 @@ class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
         both = torch.cat([mixed, healthy])
         translation = self._generator(both)
         translated = losses.translated(both, *translation)
-        found = self._critic_step(iteration, translated[: len(mixed)].detach(), healthy)
-        return found | self._generator_step(iteration, both, translated, translation.mask)
+        critic = self._critic_step(iteration, translated[: len(mixed)].detach(), healthy)
+        return critic | self._generator_step(iteration, both, translated, translation.mask)
 
     def _critic_step(self, iteration: int, fake: Tensor, real: Tensor) -> dict[str, Tensor]:
         """Tell the translated mixed images (``fake``) from the healthy ones (``real``)."""
         seen = self._augmented(torch.cat([fake, real]))
         logits = _pooled(self._critic(seen))
         loss = losses.logistic_critic_loss(logits[: len(fake)], logits[len(fake) :])
-        found = {"critic": loss.detach()}
+        parts = {"critic": loss.detach()}
         if self.config.gradient_penalty and iteration % self.config.penalty_every == 0:
             # The bare critic in full precision: a norm's gradient does not bear bfloat16.
             penalty = losses.squared_gradient(lambda x: _pooled(self.discriminator(x)), seen)
             # As often rarer, so much stronger: on average the same.
             loss = loss + self.config.gradient_penalty / 2 * self.config.penalty_every * penalty
-            found["gradient_penalty"] = penalty.detach()
+            parts["gradient_penalty"] = penalty.detach()
         self._learn_critic(loss)
-        return found
+        return parts
 
     def _generator_step(self, iteration: int, x: Tensor, translated: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Make the mixed half of x pass for healthy with little change, and the healthy half with next to none."""

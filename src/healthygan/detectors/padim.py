@@ -52,27 +52,31 @@ class PaDiM(PretrainedDetector):
 
     name: ClassVar[str] = "padim"
     Config: ClassVar[type[DetectorConfig]] = PaDiMConfig
-    shapes: ClassVar[tuple[str, ...]] = ("kept", "mean", "cholesky")
+    config: PaDiMConfig
+    kept: Tensor
+    """Places of the channels kept, among those of all layers."""
+    mean: Tensor
+    """P x d: of the kept channels at each of P places."""
+    cholesky: Tensor
+    """P x d x d: factors of their covariances."""
 
     def __init__(self, config: PaDiMConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
-        self.config = config
         there = sum(self.backbone.channels[layer] for layer in config.layers)
         if config.channels > there:
             raise InputError(
                 f"detector.channels={config.channels}: the layers have {there}; keep fewer or name more layers"
             )
         random = torch.Generator().manual_seed(seed)
-        self.kept = torch.randperm(there, generator=random)[: config.channels]
-        """Places of the channels kept, among those of all layers."""
+        self.register_buffer("kept", torch.randperm(there, generator=random)[: config.channels])
+        self._register_learned({"mean": torch.empty(0), "cholesky": torch.empty(0)})
 
-    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """The healthy set alone, in one pass."""
-        self.learned = {"kept": self.kept.to(self.device)}
         images = batches(healthy, self.device, "healthy set: features", training.progress)
-        mean, covariance = gaussians(self._embedded(x).permute(2, 0, 1) for x in images)
+        mean, covariance = gaussians(self._embedded(x).flatten(2).permute(2, 0, 1) for x in images)
         covariance.diagonal(dim1=1, dim2=2).add_(self.config.regularisation)
-        return self.learned | {"mean": mean, "cholesky": factorise(covariance)}
+        self._keep({"mean": mean, "cholesky": factorise(covariance)})
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -80,16 +84,15 @@ class PaDiM(PretrainedDetector):
 
         Unusual is twice the square root of the number of channels, which a Gaussian's squared distances average to.
         """
-        embedded = self._embedded(x).permute(2, 1, 0)
-        distances = mahalanobis(embedded, self.learned["mean"], self.learned["cholesky"])
-        smooth = smooth_map(distances.T.reshape(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
+        embedded = self._embedded(x)
+        distances = mahalanobis(embedded.flatten(2).permute(2, 1, 0), self.mean, self.cholesky)
+        smooth = smooth_map(distances.T.reshape(len(x), 1, *embedded.shape[-2:]), x.shape[-2:], self.config.smoothing)
         return Prediction(smooth.amax(dim=(1, 2, 3)), bounded(smooth, 2 * self.config.channels**0.5))
 
     def _embedded(self, x: Tensor) -> Tensor:
-        """N x d x P: the kept channels at each of P places."""
+        """N x d x h x w: the kept channels at each place."""
         maps = finest_maps(self.backbone.features(x, self.config.layers), "nearest")
-        self._grid = maps.shape[-2:]
-        return maps.index_select(1, self.learned["kept"]).flatten(2)
+        return maps.index_select(1, self.kept)
 
 
 def gaussians(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:

@@ -62,27 +62,31 @@ class PatchCore(PretrainedDetector):
 
     name: ClassVar[str] = "patchcore"
     Config: ClassVar[type[DetectorConfig]] = PatchCoreConfig
-    shapes: ClassVar[tuple[str, ...]] = ("bank", "unusual")
+    config: PatchCoreConfig
+    bank: Tensor
+    """m x d: patches of healthy images."""
+    unusual: Tensor
+    """A scalar: the distance from the bank that the map shows as one half."""
 
     def __init__(self, config: PatchCoreConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
-        self.config = config
+        self._register_learned({"bank": torch.empty(0, 0), "unusual": torch.ones(())})
 
-    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """The healthy set alone."""
         random = torch.Generator().manual_seed(self.seed)
         patches = self._drawn(healthy, random, training.progress)
         count = max(1, round(self.config.coreset * len(patches)))
         chosen, radii = coreset(_projected(patches, self.config.projection, random), count, random, training.progress)
         # The last one chosen was the farthest from the bank: no healthy patch lies farther.
-        return {"bank": patches[chosen], "unusual": radii[-1].clamp_min(SMALLEST_DISTANCE)}
+        self._keep({"bank": patches[chosen], "unusual": radii[-1].clamp_min(SMALLEST_DISTANCE)})
 
     def _drawn(self, healthy: ImageStore, random: torch.Generator, progress: Progress) -> Tensor:
         """Patches of the healthy images, at most ``config.patches``: as many at random of each batch, n x d."""
         kept: Tensor | None = None
         filled = 0
         for x in batches(healthy, self.device, "healthy set: features", progress):
-            rows = self._patches(x).flatten(0, 1)
+            rows = self._rows(self._maps(x)).flatten(0, 1)
             if kept is None:
                 total = len(healthy) * len(rows) // len(x)
                 share = min(1.0, self.config.patches / total)
@@ -97,36 +101,38 @@ class PatchCore(PretrainedDetector):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
         """Score = the paper's equations 6 and 7; map = each patch's distance, smoothed and ``bounded``."""
-        patches = self._patches(x)
-        distances, places = nearest(patches.flatten(0, 1), self.learned["bank"])
+        maps = self._maps(x)
+        patches = self._rows(maps)
+        distances, places = nearest(patches.flatten(0, 1), self.bank)
         distances, places = distances.view(len(x), -1), places.view(len(x), -1)
         score = self._weighted(patches, distances, places)
-        smooth = smooth_map(distances.view(len(x), 1, *self._grid), x.shape[-2:], self.config.smoothing)
-        return Prediction(score, bounded(smooth, self.learned["unusual"]))
+        smooth = smooth_map(distances.view(len(x), 1, *maps.shape[-2:]), x.shape[-2:], self.config.smoothing)
+        return Prediction(score, bounded(smooth, self.unusual))
 
     def _weighted(self, patches: Tensor, distances: Tensor, places: Tensor) -> Tensor:
         """(N,): distance of the farthest patch, less where the bank is crowded around the nearest (equation 7)."""
         greatest, which = distances.max(dim=1)
-        bank = self.learned["bank"]
-        count = min(self.config.neighbours, len(bank))
+        count = min(self.config.neighbours, len(self.bank))
         if count == 1:
             return greatest
         images = torch.arange(len(patches), device=patches.device)
-        support = bank[places[images, which]]
-        around = torch.cdist(support, bank).topk(count, dim=1, largest=False).indices
-        others = (patches[images, which][:, None] - bank[around]).norm(dim=2)
+        support = self.bank[places[images, which]]
+        around = torch.cdist(support, self.bank).topk(count, dim=1, largest=False).indices
+        others = (patches[images, which][:, None] - self.bank[around]).norm(dim=2)
         weighted: Tensor = greatest * (1 - (greatest - others.logsumexp(dim=1)).exp())
         return weighted
 
-    def _patches(self, x: Tensor) -> Tensor:
-        """N x P x d: features of the 3 x 3 surroundings of each of P places."""
+    def _maps(self, x: Tensor) -> Tensor:
+        """N x D x h x w: features of the 3 x 3 surroundings of each place, of all layers side by side."""
         maps = self.backbone.features(x, self.config.layers)
         dimensions = self.config.dimensions
         pooled = [avg_pool2d(part, 3, 1, 1) if dimensions is None else _pooled(part, dimensions) for part in maps]
-        together = finest_maps(pooled, "bilinear")
-        self._grid = together.shape[-2:]
-        rows = together.flatten(2).transpose(1, 2)
-        return rows if dimensions is None else adaptive_avg_pool1d(rows, dimensions)
+        return finest_maps(pooled, "bilinear")
+
+    def _rows(self, maps: Tensor) -> Tensor:
+        """N x P x d: the patch at each of P places of such maps, row by row."""
+        rows = maps.flatten(2).transpose(1, 2)
+        return rows if self.config.dimensions is None else adaptive_avg_pool1d(rows, self.config.dimensions)
 
 
 def _pooled(part: Tensor, dimensions: int) -> Tensor:

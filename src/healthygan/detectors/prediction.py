@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
@@ -23,7 +23,7 @@ def best_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not there[name]:
-        raise InputError(f"--device {name}: there is no such device here; use --device cpu")
+        raise InputError(Argument("device", name), ": there is no such device here; use ", Argument("device", "cpu"))
     return torch.device(name)
 
 
@@ -36,14 +36,14 @@ def predict_batch(detector: Detector, x: Tensor, precision: torch.dtype = torch.
     """Score x, N x C x H x W in [-1, 1], wherever the detector is; layers that bear it compute in ``precision``."""
     device = device_of(detector)
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        found = detector.predict(x.to(device))
-    parts = (found.score, found.difference, found.translated, found.mask)
+        prediction = detector.predict(x.to(device))
+    parts = (prediction.score, prediction.difference, prediction.translated, prediction.mask)
     return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
 
 
 def device_of(detector: Detector) -> torch.device:
     """Where the detector is."""
-    return next(iter(detector.weights().values())).device
+    return next(detector.parameters()).device
 
 
 def predictions(detector: Detector, store: ImageStore, advance: Advance) -> Iterator[Prediction]:
@@ -56,4 +56,4 @@ def predictions(detector: Detector, store: ImageStore, advance: Advance) -> Iter
 def scores(detector: Detector, store: ImageStore, title: str, progress: Progress = silent) -> NDArray[np.float64]:
     """(frames,): anomaly scores of a whole store."""
     with progress(f"{title}: scoring", len(store)) as advance:
-        return np.concatenate([found.score.double().numpy() for found in predictions(detector, store, advance)])
+        return np.concatenate([part.score.double().numpy() for part in predictions(detector, store, advance)])

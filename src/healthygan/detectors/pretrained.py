@@ -3,15 +3,15 @@
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import conv2d, interpolate, pad
 
 from healthygan.common.errors import InputError
@@ -28,7 +28,6 @@ SMALLEST = 32
 SECONDS_BETWEEN_SAVES = 30.0
 ITERATION = 1
 """What the only candidate is called: nothing here goes by iterations."""
-PREFIX = "backbone."
 
 
 class PretrainedConfig(DetectorConfig):
@@ -50,17 +49,20 @@ class PretrainedConfig(DetectorConfig):
 class PretrainedDetector(Detector):
     """Learns in passes over the images instead of iterations; a finished fit is kept as the run's one candidate."""
 
-    shapes: ClassVar[tuple[str, ...]] = ()
-    """Names of the tensors that ``_learn`` makes; their sizes follow from the images."""
+    learned: tuple[str, ...] = ()
+    """Names of the buffers that ``_learn`` fills; their sizes follow from the images."""
 
     def __init__(self, config: PretrainedConfig, channels: int, size: int, seed: int = 0) -> None:
-        config.check(size)
-        self.size = size
-        self.seed = seed
-        self._settings = config
+        super().__init__(config, channels, size, seed)
         self.backbone = Backbone(config.backbone, size)
         self.backbone.check_layers(config.layers)
-        self.learned: dict[str, Tensor] = {}
+        self.register_load_state_dict_pre_hook(_make_room)  # type: ignore[no-untyped-call]
+
+    def _register_learned(self, unlearned: Mapping[str, Tensor]) -> None:
+        """Make the buffers that ``_learn`` fills, with what they hold before."""
+        self.learned = (*unlearned,)
+        for name, tensor in unlearned.items():
+            self.register_buffer(name, tensor)
 
     def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         """Learn, and leave one candidate; a run that has it already keeps it."""
@@ -69,44 +71,35 @@ class PretrainedDetector(Detector):
         if ITERATION in kept:
             load_file(self, kept[ITERATION])
             return
-        settings = self._settings
+        settings = self.config
         self.backbone = load_backbone(settings.backbone, settings.weights, size=self.size, download=settings.download)
         self.to(training.fabric.device)
-        self.learned = {name: part.contiguous() for name, part in self._learn(healthy, mixed, training).items()}
+        self._learn(healthy, mixed, training)
+        self._keep({name: getattr(self, name).contiguous() for name in self.learned})
         if training.fabric.is_global_zero:
-            training.folder.save_candidate(ITERATION, self.weights())
+            training.folder.save_candidate(ITERATION, self.state_dict())
         training.fabric.barrier()
 
     @abstractmethod
-    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
-        """All that scoring needs beside the backbone, under the names in ``shapes``."""
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
+        """Find all that scoring needs beside the backbone, and ``_keep`` it."""
 
-    def weights(self) -> dict[str, Tensor]:
-        """The backbone's too: a run scores without the file they came from."""
-        return {PREFIX + name: part for name, part in self.backbone.state_dict().items()} | self.learned
-
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take what ``weights`` gave."""
-        missing = [name for name in self.shapes if name not in weights]
-        own = {name: part for name, part in weights.items() if not name.startswith(PREFIX)}
-        if missing or set(own) - set(self.shapes):
-            raise RuntimeError(f"these weights are another detector's: {missing or sorted(set(own))}")
-        self.backbone.load_state_dict(
-            {name.removeprefix(PREFIX): part for name, part in weights.items() if name.startswith(PREFIX)}
-        )
-        device = next(self.backbone.parameters()).device
-        self.learned = {name: part.to(device) for name, part in own.items()}
-
-    def to(self, device: torch.device) -> Self:
-        """Move all to ``device``."""
-        self.backbone.to(device)
-        self.learned = {name: part.to(device) for name, part in self.learned.items()}
-        return self
+    def _keep(self, learned: Mapping[str, Tensor]) -> None:
+        """Put what was learned into the buffers of these names."""
+        for name, tensor in learned.items():
+            setattr(self, name, tensor)
 
     @property
     def device(self) -> torch.device:
         """Where the backbone is."""
         return next(self.backbone.parameters()).device
+
+
+def _make_room(detector: nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+    """Give the learned buffers the sizes of those that are loaded next."""
+    for name in cast(PretrainedDetector, detector).learned:
+        if isinstance(given := state.get(prefix + name), Tensor):
+            setattr(detector, name, getattr(detector, name).new_empty(given.shape, dtype=given.dtype))
 
 
 def batches(
@@ -145,7 +138,7 @@ def resumable(training: Training, name: str, make: Callable[[int], Iterator[Tens
     state = training.folder.load_checkpoint() or {}
     kept = state.get(name)
     if kept is not None and not isinstance(kept, Tensor):
-        raise InputError(f"{training.folder.checkpoint}: damaged; remove it and repeat the command")
+        raise InputError(f"{training.folder.checkpoint}: damaged; remove it and train again")
     rows = [] if kept is None else [kept]
     saved = time.monotonic()
 

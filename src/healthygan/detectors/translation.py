@@ -1,19 +1,16 @@
 """What detectors with a masked translation to healthy share: how they score, and the frame of their training."""
 
 import copy
-from abc import abstractmethod
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from lightning import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
-from healthygan.data.store import ImageStore
 from healthygan.detectors.base import NetworkDetector, Prediction, difference_map
 from healthygan.nn import losses
 from healthygan.nn.networks import Discriminator, follow
-from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe
 
 
@@ -37,13 +34,10 @@ Config = TypeVar("Config", bound=Settings)
 
 
 class TranslationDetector(NetworkDetector):
-    """Scores with a generator (``networks``), by the mean over pixels of the difference map |x - x'| / 2."""
+    """Scores with a generator (``networks``), by the mean over pixels of the difference map |x - x'| / 2.
 
-    def fit(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
-        """Train on B and A; the generator that remains is the averaged one where ``ema_decay`` is above 0."""
-        recipe = self._recipe(training.fabric)
-        training.run(recipe, healthy, mixed)
-        self.load_weights(recipe.weights())
+    It learns from B and A; the generator that scores is the averaged one where ``ema_decay`` is above 0.
+    """
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -53,10 +47,6 @@ class TranslationDetector(NetworkDetector):
     def scorer(self) -> nn.Module:
         """Score, difference map, x' and M of x."""
         return TranslationScorer(self.networks)
-
-    @abstractmethod
-    def _recipe(self, fabric: Fabric) -> "TranslationRecipe[Any]":
-        """How the networks are trained."""
 
 
 class TranslationScorer(nn.Module):

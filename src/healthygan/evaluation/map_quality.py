@@ -12,29 +12,16 @@ from healthygan.common.files import atomic_path
 from healthygan.data.cohort import CohortImage, Label
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors import prediction
-from healthygan.detectors.base import Detector
+from healthygan.detectors.prediction import BATCH
 from healthygan.evaluation.cases import lesion_of
-from healthygan.runs.config import Config
-from healthygan.stats import localisation
+from healthygan.inference.predictor import Predictor
+from healthygan.stats.localisation import Region, flip_stability, localised
 
 FLIPPED = 64
 """Images at most whose maps are compared with those of their mirror images."""
 
 
-def _stability(detector: Detector, store: ImageStore) -> float | None:
-    """How alike the maps of images and of their mirror images are; none without maps."""
-    chosen = evenly_spaced(len(store), FLIPPED)
-    x = to_tensor(store.read(chosen))
-    maps, of_flipped = (prediction.predict_batch(detector, images).difference for images in (x, x.flip(3)))
-    if maps is None or of_flipped is None:
-        return None
-    return localisation.flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
-
-
-def localisation_of(
-    detector: Detector, store: ImageStore, frames: Sequence[CohortImage], config: Config
-) -> dict[str, float]:
+def localisation_of(predictor: Predictor, store: ImageStore, frames: Sequence[CohortImage]) -> dict[str, float]:
     """Pixel AUROC, AUPRO and best Dice over the diseased images with a mask and all healthy ones.
 
     Args:
@@ -45,27 +32,42 @@ def localisation_of(
     """
     if not any(image.mask for image in frames):
         return {}
-    if prediction.predict(detector, store, np.zeros(1, dtype=np.int64)).difference is None:
+    if predictor.predict_frames(store, np.zeros(1, dtype=np.int64)).difference is None:
         return {}
     chosen = np.array([number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY])
 
     def maps() -> Iterator[NDArray[np.float32]]:
-        for part in in_batches(len(chosen), prediction.BATCH):
-            difference = prediction.predict(detector, store, chosen[part]).difference
+        for part in in_batches(len(chosen), BATCH):
+            difference = predictor.predict_frames(store, chosen[part]).difference
             assert difference is not None
             yield from difference[:, 0].numpy()
 
-    return localisation.localised(maps(), (lesion_of(frames[number], config) for number in chosen))
+    preprocessing = predictor.config.preprocessing
+    return localised(maps(), (lesion_of(frames[number], preprocessing) for number in chosen))
 
 
-def _write_regions(
-    path: Path, frames: Sequence[CohortImage], store: ImageStore, regions: list[list[localisation.Region]]
+def stability_of(predictor: Predictor, store: ImageStore) -> float | None:
+    """How alike the maps of images and of their mirror images are; none without maps."""
+    x = to_tensor(store.read(evenly_spaced(len(store), FLIPPED)))
+    maps, of_flipped = (predictor.predict_batch(images).difference for images in (x, x.flip(3)))
+    if maps is None or of_flipped is None:
+        return None
+    return flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())
+
+
+def write_regions(
+    path: Path, frames: Sequence[CohortImage], store: ImageStore, regions: Sequence[Sequence[Region]]
 ) -> None:
-    """One row a region, the highest score of each image first; places in pixels of the networks' images."""
+    """One row a region, the highest score of each image first; places in pixels of the networks' images.
+
+    Args:
+        frames: the image of each of the store's frames.
+        regions: of each frame.
+    """
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("path", "frame", *localisation.Region._fields))
-        for image, frame, found in zip(frames, store.frame, regions, strict=True):
-            for region in found:
+        writer.writerow(("path", "frame", *Region._fields))
+        for image, frame, of_frame in zip(frames, store.frame, regions, strict=True):
+            for region in of_frame:
                 score, peak = f"{region.score:.6g}", f"{region.peak:.6g}"
                 writer.writerow((image.path, frame, score, region.area, peak, *region[3:]))

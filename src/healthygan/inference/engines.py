@@ -1,4 +1,4 @@
-"""A finished run's model for other engines: ONNX Runtime, OpenVINO, or PyTorch without this package.
+"""What computes a run's scores: PyTorch, ONNX Runtime or OpenVINO; and the model in the form each one wants.
 
 An export is a folder: the model, and ``model.json`` with all that must be known to use it: preprocessing, shape and
 range of the input, names of the outputs, threshold, and how far it is from PyTorch.
@@ -21,12 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import content_hash, write_json
-from healthygan.common.run_folder import Run
+from healthygan.common.run_folder import Decision, Run
 from healthygan.detectors.base import Detector, Prediction
 from healthygan.detectors.prediction import predict_batch
-from healthygan.runs import train as workflow
 from healthygan.runs.config import Config
 
 Engine = Literal["torch", "onnx", "openvino"]
@@ -57,64 +56,26 @@ class Exported:
     """Largest difference to PyTorch over all outputs."""
 
 
-def export(run: Run, to: Engine, output: Path | None = None) -> Exported:
-    """Write a finished run's model for an engine, by default into ``RUN/export/ENGINE``.
-
-    Raises:
-        InputError: the run is not finished, its detector cannot be exported, the engine is not installed, or what
-            it makes of the model is not what PyTorch makes of it.
-    """
-    _need(to)
-    detector, config, decision = workflow.load(run, "cpu")
-    scorer = detector.scorer()
-    if scorer is None:
-        raise InputError(
-            f"{run.path}: its detector {config.detector.name} cannot be exported; score it with --engine torch"
-        )
-    folder = output or run.path / "export" / to
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export") as name:
-        temporary = Path(name)
-        _write(scorer.eval(), to, temporary, config)
-        difference = _difference(_predict(to, temporary / FILES[to]), detector, config)
-        if not difference <= LARGEST_DIFFERENCE:
-            raise InputError(
-                f"{run.path}: {to} differs from PyTorch by {difference:.2g}, more than {LARGEST_DIFFERENCE:g}; "
-                "use another engine, and please report it"
-            )
-        shape = config.preprocessing
-        about = {
-            "detector": config.detector.name,
-            "input": {"shape": ["N", shape.channels, shape.size, shape.size], "range": [-1, 1]},
-            "outputs": OUTPUTS,
-            "preprocessing": shape.model_dump(mode="json"),
-            "decision": decision.model_dump(),
-            "largest_difference_to_pytorch": difference,
-            "of": content_hash(run.model),
-        }
-        write_json(temporary / "model.json", about)
-        folder.mkdir(exist_ok=True)
-        # The description last: with it, the model is there.
-        for path in sorted(temporary.iterdir(), key=lambda path: path.name == "model.json"):
-            shutil.move(path, folder / path.name)
-    return Exported(folder / FILES[to], difference)
-
-
-def load_engine(engine: Engine, run: Run, detector: Detector, precision: Precision = "32") -> Predict:
+def load_engine(
+    engine: Engine, run: Run, detector: Detector, config: Config, decision: Decision, precision: Precision = "32"
+) -> Predict:
     """How to score with an engine; one other than torch works on the CPU, and is exported to at its first use.
 
     Args:
-        detector: the run's own, which torch scores with.
+        detector, config, decision: the run's own; the detector is what torch scores with.
         precision: what torch's networks compute in; the score is summed in 32 bits either way.
 
     Raises:
-        InputError: as ``export``, or bf16 is asked for where it is not known to keep the scores.
+        InputError: as ``write_export``, or bf16 is asked for where it is not known to keep the scores.
     """
     if precision == "bf16":
+        given = Argument("precision", precision)
         if engine != "torch":
-            raise InputError(f"--precision bf16: is for --engine torch, not for {engine}; leave one of them out")
+            raise InputError(
+                given, ": is for ", Argument("engine", "torch"), f", not for {engine}; leave one of them out"
+            )
         if detector.scorer() is None:
-            raise InputError(f"{run.path}: --precision bf16 is for healthygan and healthygan+ alone; leave it out")
+            raise InputError(f"{run.path}: ", given, " is for healthygan and healthygan+ alone; leave it out")
     if engine == "torch":
         return lambda x: predict_batch(detector, x, torch.bfloat16 if precision == "bf16" else torch.float32)
     _need(engine)
@@ -125,8 +86,56 @@ def load_engine(engine: Engine, run: Run, detector: Detector, precision: Precisi
         fresh = False
     model = folder / FILES[engine]
     if not fresh or not model.exists():
-        export(run, engine)
+        write_export(run, detector, config, decision, engine, folder)
     return _predict(engine, model)
+
+
+def write_export(
+    run: Run, detector: Detector, config: Config, decision: Decision, to: Engine, folder: Path
+) -> Exported:
+    """Write a run's model for an engine into a folder.
+
+    Raises:
+        InputError: the detector cannot be exported, the engine is not installed, or what it makes of the model is not
+            what PyTorch makes of it.
+    """
+    _need(to)
+    scorer = detector.scorer()
+    if scorer is None:
+        raise InputError(
+            f"{run.path}: its detector {config.detector.name} cannot be exported; score it with ",
+            Argument("engine", "torch"),
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export") as name:
+        temporary = Path(name)
+        _write(scorer.eval(), to, temporary, config)
+        difference = _difference(_predict(to, temporary / FILES[to]), detector, config)
+        if not difference <= LARGEST_DIFFERENCE:
+            raise InputError(
+                f"{run.path}: {to} differs from PyTorch by {difference:.2g}, more than {LARGEST_DIFFERENCE:g}; "
+                "use another engine, and please report it"
+            )
+        write_json(temporary / "model.json", _description(run, config, decision, difference))
+        folder.mkdir(exist_ok=True)
+        # The description last: with it, the model is there.
+        for path in sorted(temporary.iterdir(), key=lambda path: path.name == "model.json"):
+            shutil.move(path, folder / path.name)
+    return Exported(folder / FILES[to], difference)
+
+
+def _description(run: Run, config: Config, decision: Decision, difference: float) -> dict[str, object]:
+    """All that must be known to use an export."""
+    shape = config.preprocessing
+    return {
+        "detector": config.detector.name,
+        "input": {"shape": ["N", shape.channels, shape.size, shape.size], "range": [-1, 1]},
+        "outputs": OUTPUTS,
+        "preprocessing": shape.model_dump(mode="json"),
+        "decision": decision.model_dump(),
+        "largest_difference_to_pytorch": difference,
+        "of": content_hash(run.model),
+    }
 
 
 def _need(engine: Engine) -> None:

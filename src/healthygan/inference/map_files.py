@@ -6,38 +6,48 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan.common.files import atomic_path
-from healthygan.inference.predictor import _Frame
 from healthygan.viz.overlays import overlay
 
 
 @dataclass(frozen=True)
-class _Options:
-    output: Path
+class MapFiles:
+    """Which files of a frame's map are wanted, and where.
+
+    Args:
+        folder: to write to.
+        overlays: a PNG of the map over its image.
+        arrays: the map itself as .npy, float32, H x W in [0, 1].
+        top: difference that an overlay shows at full strength, in [0, 1].
+    """
+
+    folder: Path
     overlays: bool
     arrays: bool
-    map_top: float
+    top: float
+
+    def write(self, path: Path, frame: int, image: NDArray[np.float32], difference: NDArray[np.float32]) -> None:
+        """Write one frame's.
+
+        Args:
+            path: of its image file.
+            frame: its number there.
+            image: H x W in [-1, 1].
+            difference: H x W in [0, 1].
+        """
+        stem = self.folder / f"{_name(path)}_{frame:04d}"
+        if self.overlays:
+            with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
+                Image.fromarray(overlay(image, difference, self.top)).save(temporary)
+        if self.arrays:
+            with atomic_path(stem.with_name(stem.name + ".npy")) as temporary:
+                np.save(temporary, difference)
 
 
-def _map_name(path: Path) -> str:
-    """The file's name and a few digits that keep namesakes of other folders apart."""
-    return f"{path.stem[:80]}_{format(_number_of(path), '08x')}"
-
-
-def _number_of(path: Path) -> int:
-    """A short number of a path, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
-
-
-def _write_maps(frame: _Frame, x: torch.Tensor, difference: torch.Tensor, options: _Options) -> None:
-    stem = options.output / "maps" / f"{_map_name(frame.path)}_{frame.number:04d}"
-    if options.overlays:
-        with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
-            picture = overlay(x.mean(dim=0).numpy(), difference.numpy(), options.map_top)
-            Image.fromarray(picture).save(temporary)
-    if options.arrays:
-        with atomic_path(stem.with_name(stem.name + ".npy")) as temporary:
-            np.save(temporary, difference.numpy())
+def _name(path: Path) -> str:
+    """The file's name and a few digits that keep namesakes of other folders apart, the same on every machine."""
+    number = int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
+    return f"{path.stem[:80]}_{number:08x}"

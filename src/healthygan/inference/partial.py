@@ -2,28 +2,43 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from healthygan.common.errors import InputError
 from healthygan.common.files import atomic_path, content_hash, write_text
 from healthygan.common.run_folder import Run
-from healthygan.inference.predictor import _Batch
-
-FIELDS = ("path", "frame", "score")
 
 
-class _Partial:
-    """Scores as they come, kept in the output folder until the list is whole."""
+class ScoredFrame(NamedTuple):
+    """One row: a frame of a file and its score."""
+
+    path: str
+    frame: int
+    score: float
+
+
+class PartialScores:
+    """Scores as they come, in a folder that holds those of one model alone.
+
+    Args:
+        output: the folder.
+        run: whose model scores.
+
+    Raises:
+        InputError: the folder holds scores of another model, or cannot be written.
+    """
 
     def __init__(self, output: Path, run: Run) -> None:
         self.path = output / "scores.partial.csv"
         self._model = output / "model.json"
         mark = json.dumps({"model": content_hash(run.model), "config": content_hash(run.config)})
         if self._model.exists() and self._model.read_bytes() != mark.encode():
-            raise InputError(f"{output}: holds scores of another model; choose another folder with -o")
+            raise InputError(f"{output}: holds scores of another model; choose another folder")
         write_text(self._model, mark)
         self.done = self._read_done()
+        """Files scored before."""
 
     def _read_done(self) -> set[str]:
         """Files scored before; the last one may be incomplete and is scored again."""
@@ -31,7 +46,7 @@ class _Partial:
             return set()
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             # A line cut off in its middle can only be the last.
-            rows = [row for row in csv.reader(file) if len(row) == len(FIELDS)]
+            rows = [row for row in csv.reader(file) if len(row) == len(ScoredFrame._fields)]
         last = rows[-1][0] if rows else ""
         kept = [row for row in rows if row[0] != last]
         with (
@@ -41,20 +56,19 @@ class _Partial:
             csv.writer(file).writerows(kept)
         return {path for path, _, _ in kept}
 
-    def rows(self) -> Iterator[tuple[str, int, float]]:
-        """Path, frame and score of each frame so far."""
+    def rows(self) -> Iterator[ScoredFrame]:
+        """Each frame so far."""
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.reader(file):
                 try:
                     path, frame, value = row
-                    yield path, int(frame), float(value)
+                    yield ScoredFrame(path, int(frame), float(value))
                 except ValueError as error:
                     raise InputError(f"{self.path}: damaged ({error}); remove it to score anew") from error
 
-    def keep(self, batch: _Batch) -> None:
-        """Append a batch's scores."""
-        rows = zip(batch.frames, batch.scores, strict=True)
-        self._writer.writerows((frame.path, frame.number, repr(value)) for frame, value in rows)
+    def keep(self, frames: Sequence[ScoredFrame]) -> None:
+        """Append scores."""
+        self._writer.writerows((frame.path, frame.frame, repr(frame.score)) for frame in frames)
         self._file.flush()
 
     def remove(self) -> None:

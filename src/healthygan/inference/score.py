@@ -1,36 +1,32 @@
 """Scoring a pile of images: a ranked list and difference maps, in memory that does not grow with the pile."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError, UnreadableImage
 from healthygan.common.files import atomic_path
 from healthygan.common.memory import memory_kept
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
-from healthygan.data.cohort import Cohort, CohortImage, Split
+from healthygan.data.cohort import Cohort
 from healthygan.data.folders import image_files
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import Failure
-from healthygan.detectors.prediction import device_of
-from healthygan.inference.engines import Engine, Precision, Predict, load_engine
-from healthygan.inference.map_files import _Options, _write_maps
-from healthygan.inference.partial import _Partial
-from healthygan.inference.predictor import WORKERS, _Batch, _batches, _decoded, _Frame, batch_size
-from healthygan.inference.score_table import write_scores
-from healthygan.inference.validity import drift_warnings
-from healthygan.runs import train as workflow
-from healthygan.runs.aggregation import Units
-from healthygan.runs.config import SelectionConfig
-from healthygan.runs.reference import Reference, load_reference
-from healthygan.stats.conformal import healthy_needed_for_worklist, worklist
-from healthygan.stats.conformal import p_values as p_values_of
-from healthygan.stats.metrics import called_diseased
+from healthygan.inference.engines import Engine, Precision
+from healthygan.inference.frames import Frame, decode_ahead, in_lists
+from healthygan.inference.map_files import MapFiles
+from healthygan.inference.partial import PartialScores, ScoredFrame
+from healthygan.inference.predictor import Predictor
+from healthygan.inference.ranking import rank
+
+WORKERS = usable_cores()
+"""Threads that read files and write maps."""
 
 
 @dataclass(frozen=True)
@@ -72,68 +68,37 @@ def score(
         images: files, folders, or manifests (.csv), which tell the patients too.
         output: the folder to write to.
         strict: refuse the first unreadable file instead of listing it.
+        device, engine, precision: as of ``Predictor``.
         fdr: mark a worklist of which on average at most this share is healthy (``conformal.worklist``).
-        engine: what computes; onnx and openvino do on the CPU, after an export at their first use.
-        precision: bf16 is up to twice as fast where the processor has units for it, and moves a score by about a
-            hundredth of their spread.
+        progress: shows how far it is.
 
     Raises:
         InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
             not there, or a worklist is asked for and the run holds no healthy images' scores.
     """
-    if engine != "torch":
-        if device not in ("auto", "cpu"):
-            raise InputError(f"--engine {engine}: computes on the CPU, not on {device}; leave --device out")
-        device = "cpu"
-    detector, config, decision = workflow.load(run, device)
-    reference = load_reference(run, config.selection)
-    _check_worklist(run, reference, fdr)
+    predictor = Predictor(run, device, engine, precision)
+    _check_worklist(predictor, fdr)
     paths, patients = collect(images)
-    predict = load_engine(engine, run, detector, precision)
-    partial = _Partial(output, run)
-    todo = [path for path in paths if str(path) not in partial.done]
-    failures: list[Failure] = []
-    options = _Options(output, overlays, arrays, decision.map_top)
-    with (
-        memory_kept(),
-        partial,
-        ThreadPoolExecutor(WORKERS) as pool,
-        progress("scoring", len(paths), len(paths) - len(todo)) as advance,
-    ):
-        size = batch_size(config.preprocessing.size, device_of(detector))
-        frames = _decoded(pool, todo, config.preprocessing, size, failures, strict)
-        for batch in _written(_score(pool, predict, some, options) for some in _batches(frames, size)):
-            partial.keep(batch)
-            advance(sum(frame.last for frame in batch.frames))
+    partial = PartialScores(output, run)
+    maps = MapFiles(output / "maps", overlays, arrays, predictor.decision.map_top)
+    failures = _score_files(predictor, paths, partial, maps, strict, progress)
     _list_failures(output / "failures.txt", failures)
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
-    ranked = _rank(partial, output, patients, decision.threshold, reference, fdr, config.selection)
+    ranking = rank(list(partial.rows()), patients, predictor, fdr)
+    ranking.write(output / "scores.csv")
     partial.remove()
-    return replace(ranked, failures=tuple(failures))
-
-
-def _check_worklist(run: Run, reference: Reference, fdr: float | None) -> None:
-    if fdr is None:
-        return
-    if not 0 < fdr < 1:
-        raise InputError(f"--fdr {fdr}: must lie strictly between 0 and 1, such as 0.1")
-    if not len(reference.threshold):
-        raise InputError(
-            f"{run.path}: holds no scores of healthy images kept out of training, so that no worklist can be promised; "
-            "train with selection.holdout above 0 or with healthy validation images"
-        )
-
-
-def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
-    """One line a file; no list where every file could be read."""
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    with atomic_path(path) as temporary:
-        lines = "".join(f"{failure.reason}\n" for failure in failures)
-        temporary.write_text(lines, encoding="utf-8", errors="surrogateescape")
+    flagged, listed = (None if marked is None else int(marked.sum()) for marked in (ranking.flagged, ranking.listed))
+    return Scored(
+        table=output / "scores.csv",
+        images=len(ranking.scores),
+        flagged=flagged,
+        failures=tuple(failures),
+        listed=listed,
+        warnings=ranking.warnings,
+        noun=ranking.units.noun,
+    )
 
 
 def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
@@ -142,39 +107,85 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
     Raises:
         InputError: a path does not exist, or there is no image.
     """
-    found: dict[Path, None] = {}
+    paths: dict[Path, None] = {}
     patients: dict[str, str] = {}
     for place in images:
         if place.suffix.lower() == ".csv":
             for image in Cohort.from_manifest(place).images:
-                found[image.path] = None
+                paths[image.path] = None
                 if image.patient_id:
                     patients[str(image.path)] = image.patient_id
         elif place.is_dir():
-            found.update(dict.fromkeys(image_files(place)))
+            paths.update(dict.fromkeys(image_files(place)))
         elif place.exists():
-            found[place] = None
+            paths[place] = None
         else:
             raise InputError(f"{place}: no such file or folder; correct the path")
-    if not found:
+    if not paths:
         raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
-    return list(found), patients
+    return list(paths), patients
 
 
-def _score(pool: ThreadPoolExecutor, predict: Predict, frames: list[_Frame], options: _Options) -> _Batch:
+@dataclass(frozen=True)
+class _Batch:
+    """Frames, their scores, and what is still to be done before they may count as scored."""
+
+    frames: list[Frame]
+    scores: list[float]
+    maps: list[Future[None]]
+
+    def rows(self) -> list[ScoredFrame]:
+        return [
+            ScoredFrame(str(frame.path), frame.number, value)
+            for frame, value in zip(self.frames, self.scores, strict=True)
+        ]
+
+
+def _score_files(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    partial: PartialScores,
+    maps: MapFiles,
+    strict: bool,
+    progress: Progress,
+) -> list[Failure]:
+    """Score all files that ``partial`` does not hold yet, into it; gives those that could not be read."""
+    todo = [path for path in paths if str(path) not in partial.done]
+    failures: list[Failure] = []
+
+    def fail(path: Path, error: UnreadableImage) -> None:
+        if strict:
+            raise error
+        failures.append(Failure(path, str(error)))
+
+    size = predictor.batch_size
+    with (
+        memory_kept(),
+        partial,
+        ThreadPoolExecutor(WORKERS) as pool,
+        progress("scoring", len(paths), len(paths) - len(todo)) as advance,
+    ):
+        frames = decode_ahead(pool, WORKERS, todo, predictor.config.preprocessing, size, fail)
+        for batch in _written(_score(pool, predictor, some, maps) for some in in_lists(frames, size)):
+            partial.keep(batch.rows())
+            advance(sum(frame.is_last for frame in batch.frames))
+    return failures
+
+
+def _score(pool: ThreadPoolExecutor, predictor: Predictor, frames: list[Frame], maps: MapFiles) -> _Batch:
     x = to_tensor(np.stack([frame.pixels for frame in frames]))
-    found = predict(x)
-    for frame, finite in zip(frames, found.score.isfinite().tolist(), strict=True):
+    prediction = predictor.predict_batch(x)
+    for frame, finite in zip(frames, prediction.score.isfinite().tolist(), strict=True):
         if not finite:
             raise InputError(
                 f"{frame.path}: its score is not a finite number, so the model is damaged; "
                 "copy the run again or train anew"
             )
-    maps = []
-    if found.difference is not None and (options.overlays or options.arrays):
-        for frame, image, difference in zip(frames, x, found.difference, strict=True):
-            maps.append(pool.submit(_write_maps, frame, image, difference[0], options))
-    return _Batch(frames, found.score.tolist(), maps)
+    writing = []
+    if prediction.difference is not None and (maps.overlays or maps.arrays):
+        for frame, image, difference in zip(frames, x.mean(dim=1), prediction.difference, strict=True):
+            writing.append(pool.submit(maps.write, frame.path, frame.number, image.numpy(), difference[0].numpy()))
+    return _Batch(frames, prediction.score.tolist(), writing)
 
 
 def _written(batches: Iterator[_Batch]) -> Iterator[_Batch]:
@@ -188,44 +199,23 @@ def _written(batches: Iterator[_Batch]) -> Iterator[_Batch]:
         before = batch
 
 
-def _rank(
-    partial: _Partial,
-    output: Path,
-    patients: dict[str, str],
-    threshold: float | None,
-    reference: Reference,
-    fdr: float | None,
-    selection: SelectionConfig,
-) -> Scored:
-    """Write scores.csv, and count what is above the threshold and on the worklist."""
-    rows = list(partial.rows())
-    values = np.array([value for _, _, value in rows])
-    images = [CohortImage(Path(path), Split.TEST, patient_id=patients.get(path)) for path, _, _ in rows]
-    units = Units(images, selection)
-    judged = units.scores(values)
-    flags = None if threshold is None else called_diseased(judged, threshold)
-    p_values = p_values_of(judged, reference.threshold) if len(reference.threshold) else None
-    listed = None if fdr is None or p_values is None else worklist(p_values, fdr)
-    marks = {
-        name: [""] * len(rows) if marked is None else [str(int(mark)) for mark in units.spread(marked)]
-        for name, marked in (("flagged", flags), ("worklist", listed))
-    }
-    table = output / "scores.csv"
-    write_scores(table, units, [frame for _, frame, _ in rows], values, p_values, marks)
-    flagged, on_list = (None if marked is None else int(marked.sum()) for marked in (flags, listed))
-    warnings = (*drift_warnings(judged, reference), *_short_warnings(len(units), fdr, on_list, reference))
-    return Scored(table, len(rows), flagged, (), on_list, warnings, units.noun)
-
-
-def _short_warnings(judged: int, fdr: float | None, listed: int | None, reference: Reference) -> Iterator[str]:
-    """An empty worklist that more held-out healthy images or patients might have filled."""
-    held_out = len(reference.threshold)
-    if fdr is None or listed or not judged:
+def _check_worklist(predictor: Predictor, fdr: float | None) -> None:
+    if fdr is None:
         return
-    tenth = max(judged // 10, 1)
-    needed = healthy_needed_for_worklist(judged, fdr, tenth)
-    if held_out < needed:
-        yield (
-            f"the worklist is empty: with {held_out} held-out healthy {reference.noun} no p-value is small enough; to "
-            f"list {tenth} of {judged} {reference.noun} at --fdr {fdr} takes {needed}"
+    if not 0 < fdr < 1:
+        raise InputError(Argument("fdr", fdr), ": must lie strictly between 0 and 1, such as 0.1")
+    if not len(predictor.reference.threshold):
+        raise InputError(
+            f"{predictor.run.path}: holds no scores of healthy images kept out of training, so that no worklist can be "
+            "promised; train with selection.holdout above 0 or with healthy validation images"
         )
+
+
+def _list_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """One line a file; no list where every file could be read."""
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    with atomic_path(path) as temporary:
+        lines = "".join(f"{failure.reason}\n" for failure in failures)
+        temporary.write_text(lines, encoding="utf-8", errors="surrogateescape")

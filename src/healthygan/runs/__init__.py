@@ -3,6 +3,6 @@
 ``train.train`` is the way in; all it leaves behind is in the run folder.
 """
 
-from healthygan.runs.config import Config, load_config, preset_names
+from healthygan.runs.config import Config, SelectionConfig, load_config, parse_config, preset_names
 
-__all__ = ["Config", "load_config", "preset_names"]
+__all__ = ["Config", "SelectionConfig", "load_config", "parse_config", "preset_names"]

@@ -47,25 +47,25 @@ class Units:
     def __len__(self) -> int:
         return len(self.groups())
 
-    def scores(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N,) values of frames to (M,) of units."""
-        return self._by_patient(found) if self.by_patient else found
+    def scores(self, frame_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) scores of frames to (M,) of units."""
+        return self._by_patient(frame_scores) if self.by_patient else frame_scores
 
-    def patient_scores(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N,) values of frames to (N,): that of each frame's patient, whatever the unit."""
-        return self._by_patient(found)[self._numbers()]
+    def patient_scores(self, frame_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) scores of frames to (N,): that of each frame's patient, whatever the unit."""
+        return self._by_patient(frame_scores)[self._numbers()]
 
     def spread(self, values: NDArray[Value]) -> NDArray[Value]:
         """(M,) values of units to (N,): that of each frame's unit."""
         return values[self._numbers()] if self.by_patient else values
 
-    def highest(self, found: NDArray[np.float64]) -> NDArray[np.int64]:
-        """(M,): the frame with the highest of each unit's (N,) values."""
+    def highest(self, frame_scores: NDArray[np.float64]) -> NDArray[np.int64]:
+        """(M,): the frame with the highest of each unit's (N,) scores."""
         if not self.by_patient:
-            return np.arange(len(found))
-        falling = np.argsort(-found, kind="stable")
-        chosen: NDArray[np.int64] = falling[np.unique(self._numbers()[falling], return_index=True)[1]]
-        return chosen
+            return np.arange(len(frame_scores))
+        falling = np.argsort(-frame_scores, kind="stable")
+        first_of_unit: NDArray[np.int64] = falling[np.unique(self._numbers()[falling], return_index=True)[1]]
+        return first_of_unit
 
     def groups(self) -> list[str]:
         """(M,): the patient of each unit."""
@@ -87,11 +87,11 @@ class Units:
         marked = np.array(marks, dtype=np.bool_)
         if not self.by_patient:
             return marked
-        found: NDArray[np.bool_] = np.bincount(self._numbers(), weights=marked) > 0
-        return found
+        any_marked: NDArray[np.bool_] = np.bincount(self._numbers(), weights=marked) > 0
+        return any_marked
 
-    def _by_patient(self, found: NDArray[np.float64]) -> NDArray[np.float64]:
-        return patient_scores(found, self.patients, self.selection.patient_score, self.selection.patient_top)[1]
+    def _by_patient(self, frame_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        return patient_scores(frame_scores, self.patients, self.selection.patient_score, self.selection.patient_top)[1]
 
     def _numbers(self) -> NDArray[np.int64]:
         return group_numbers(self.patients, len(self.frames))

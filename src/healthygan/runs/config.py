@@ -1,6 +1,5 @@
 """The configuration of a run: typed, checked before any work starts, saved with the model."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -10,8 +9,9 @@ from typing import Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import write_text
+from healthygan.common.messages import hint
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.detectors.base import EarlyStoppingConfig
 from healthygan.detectors.healthygan import HealthyGANConfig
@@ -29,7 +29,7 @@ class SelectionConfig(BaseModel):
 
     rule: Rule = Field(
         "validation_auc",
-        description="fid and aucp choose without labels; early_stopping: the detector's own figure of held-out "
+        description="fid and aucp choose without labels; early_stopping: the detector's own metric on held-out "
         "healthy images, where it has one; validation_auc, where validation has no labels, takes that or else the "
         "last one",
     )
@@ -80,7 +80,7 @@ class Config(BaseModel):
     @model_validator(mode="after")
     def _training_and_selection_suit_the_detector(self) -> Self:
         self.detector.check_training(self.training)
-        if self.selection.rule == "early_stopping" and not isinstance(self.detector, EarlyStoppingConfig):
+        if self.selection.rule == "early_stopping" and self.early_stopping_share is None:
             raise ValueError(
                 f"selection.rule=early_stopping: detector {self.detector.name} has no early-stopping metric "
                 "of its own; take validation_auc or last"
@@ -99,6 +99,11 @@ class Config(BaseModel):
                 "training.members above 1 are joined by held-out healthy images; raise selection.choice_holdout"
             )
         return self
+
+    @property
+    def early_stopping_share(self) -> float | None:
+        """Share of the healthy set that tells the detector when to stop; none where it does not stop early."""
+        return self.detector.early_stopping_healthy if isinstance(self.detector, EarlyStoppingConfig) else None
 
     def member(self, number: int) -> "Config":
         """The configuration of one member, numbered from 0: a training of its own seed."""
@@ -159,8 +164,9 @@ def _read(source: str | Path) -> dict[str, Any]:
     if isinstance(source, str) and path.suffix not in (".yaml", ".yml"):
         if source not in preset_names():
             raise InputError(
-                f"--preset {source}: no such preset{_nearest(source, preset_names())}; "
-                f"choose one of {', '.join(preset_names())} or give a .yaml file"
+                Argument("preset", source),
+                f": no such preset{hint(source, preset_names())}; "
+                f"choose one of {', '.join(preset_names())} or give a .yaml file",
             )
         content = read_yaml(files("healthygan") / "configs" / f"{source}.yaml", source)
     else:
@@ -173,19 +179,20 @@ def _read(source: str | Path) -> dict[str, Any]:
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
+    given = Argument("overrides", override)
     key, equals, value = override.partition("=")
     if not equals or not key.strip():
-        raise InputError(f"--set {override}: no name or no value; write it as section.field=value")
+        raise InputError(given, ": no name or no value; write it as section.field=value")
     *sections, field = key.strip().split(".")
     place = content
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise InputError(f"--set {override}: '{section}' is a value, not a section; see config.yaml of a run")
+            raise InputError(given, f": '{section}' is a value, not a section; see config.yaml of a run")
     try:
         place[field] = yaml.safe_load(value)
     except yaml.YAMLError:
-        raise InputError(f"--set {override}: '{value}' is not a YAML value; quote it") from None
+        raise InputError(given, f": '{value}' is not a YAML value; quote it") from None
 
 
 def _explain(error: ValidationError) -> str:
@@ -194,13 +201,11 @@ def _explain(error: ValidationError) -> str:
     place = [str(part) for part in fault["loc"]]
     if fault["type"] == "union_tag_invalid":
         name = str(fault["ctx"]["tag"])
-        return (
-            f"detector.name={name!r}: no such detector{_nearest(name, [*DETECTORS])}; there are {', '.join(DETECTORS)}"
-        )
+        return f"detector.name={name!r}: no such detector{hint(name, [*DETECTORS])}; there are {', '.join(DETECTORS)}"
     known, place = _fields(place[:-1]), _shown(place)
     key = ".".join(place) or "the file"
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{key}'{_nearest(place[-1], known)}; known here: {', '.join(known)}"
+        return f"unknown key '{key}'{hint(place[-1], known)}; known here: {', '.join(known)}"
     if not place:
         return str(fault["msg"]).removeprefix("Value error, ")
     return f"{key}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}; change this value"
@@ -221,8 +226,3 @@ def _fields(place: list[str]) -> list[str]:
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
         model = annotation
     return list(model.model_fields)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from healthygan.common.batching import evenly_spaced
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.files import atomic_path
 from healthygan.common.run_folder import Run
 from healthygan.common.tensors import load_tensors, save_tensors
@@ -23,6 +23,7 @@ from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.runs.aggregation import Units
 from healthygan.runs.config import SelectionConfig
+from healthygan.runs.partition import HeldOut
 from healthygan.stats.drift import FEWEST, GRID, Appearance, describe
 
 USES = ("threshold", "choice_healthy", "choice_mixed")
@@ -58,7 +59,7 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
     Raises:
         InputError: a file is damaged.
     """
-    found: dict[str, list[float]] = {use: [] for use in USES}
+    scores: dict[str, list[float]] = {use: [] for use in USES}
     frames: dict[str, list[CohortImage]] = {use: [] for use in USES}
     if run.held_out.exists():
         try:
@@ -67,27 +68,22 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
                     split = Split.MIXED if row["use"] == "choice_mixed" else Split.HEALTHY
                     image = CohortImage(Path(row["path"]), split, patient_id=row["patient_id"] or None)
                     frames[row["use"]].append(image)
-                    found[row["use"]].append(_finite(row["score"]))
+                    scores[row["use"]].append(_finite(row["score"]))
         except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-            raise InputError(f"{run.held_out}: damaged ({error}); repeat healthygan select {run.path}") from error
+            raise InputError(f"{run.held_out}: damaged ({error}); repeat ", Call("select", run.path)) from error
     units = {use: Units(frames[use], selection) for use in USES}
-    threshold, healthy, mixed = (units[use].scores(np.array(found[use], dtype=np.float64)) for use in USES)
+    threshold, healthy, mixed = (units[use].scores(np.array(scores[use], dtype=np.float64)) for use in USES)
     return Reference(threshold, healthy, mixed, _load_appearance(run), units["threshold"].noun)
 
 
-def save_scores(
-    run: Run,
-    images: Mapping[str, Sequence[CohortImage]],
-    stores: Mapping[str, ImageStore],
-    scores: Mapping[str, NDArray[np.float64]],
-) -> None:
-    """Keep the held-out images' scores; each mapping goes by use."""
+def save_scores(run: Run, held_out: Mapping[str, HeldOut], scores: Mapping[str, NDArray[np.float64]]) -> None:
+    """Keep the held-out images' scores; either mapping goes by use, one of ``USES``."""
     with atomic_path(run.held_out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for use, store in stores.items():
-            for owner, frame, score in zip(store.owner, store.frame, scores[use], strict=True):
-                image = images[use][owner]
+        for use, part in held_out.items():
+            for owner, frame, score in zip(part.store.owner, part.store.frame, scores[use], strict=True):
+                image = part.images[owner]
                 writer.writerow((image.path, frame, image.patient_id or "", use, repr(float(score))))
 
 
@@ -101,13 +97,13 @@ def save_appearance(run: Run, stores: Sequence[ImageStore]) -> None:
         return
     # Spread over both sets, so that every fold holds images of either.
     spread = np.random.default_rng(0).permutation(len(descriptors))
-    found = Appearance.learn(descriptors[spread])
+    appearance = Appearance.learn(descriptors[spread])
     save_tensors(
         run.appearance,
         {
-            "centre": torch.from_numpy(found.centre),
-            "whitening": torch.from_numpy(found.whitening),
-            "limit": found.limit,
+            "centre": torch.from_numpy(appearance.centre),
+            "whitening": torch.from_numpy(appearance.whitening),
+            "limit": appearance.limit,
         },
     )
 
@@ -127,7 +123,7 @@ def _load_appearance(run: Run) -> Appearance | None:
     try:
         return Appearance(state["centre"].numpy(), state["whitening"].numpy(), float(state["limit"]))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"{run.appearance}: damaged ({error}); repeat healthygan select {run.path}") from error
+        raise InputError(f"{run.appearance}: damaged ({error}); repeat ", Call("select", run.path)) from error
 
 
 def _finite(text: str) -> float:

@@ -1,70 +1,21 @@
-"""Choosing a checkpoint: a figure for each candidate, with labels or without, and the rule that takes one.
+"""Choosing a checkpoint: the curve of each metric over the candidates, and the rule that takes one of them.
 
-The label-free figures look at images that no gradient saw. What chooses a checkpoint may not promise its
-specificity afterwards: ``holdout`` keeps the two apart.
+What chooses a checkpoint may not promise its specificity afterwards: ``partition`` keeps the two apart.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import Tensor
 
-from healthygan.common.batching import in_batches
-from healthygan.common.errors import InputError
-from healthygan.common.progress import Progress, silent
-from healthygan.data.preprocessing import to_tensor
-from healthygan.data.store import ImageStore
-from healthygan.detectors.base import Detector, Prediction, load_file
-from healthygan.detectors.prediction import BATCH, predictions
-from healthygan.runs.aggregation import Units
-from healthygan.stats.aucp import aucp
-from healthygan.stats.fid import frechet_distance, images_needed
-from healthygan.stats.metrics import auc
+from healthygan.common.errors import Call, InputError
 
 ORACLE = "oracle"
-FEW = 30
-"""Held-out units of either set below which a label-free choice is little better than a guess."""
-
-
-class Extractor(Protocol):
-    """A pretrained network as a source of features."""
-
-    @property
-    def name(self) -> str:
-        """Part of the name of every number made from its features."""
-        ...
-
-    def pooled(self, x: Tensor) -> Tensor:
-        """N x D features of x, N x C x H x W in [-1, 1]."""
-        ...
-
-
-ScoreStore: TypeAlias = Callable[[ImageStore], Iterator[Prediction]]
-"""Puts a store through the candidate at hand."""
-
-
-@dataclass(frozen=True)
-class CheckpointMetric:
-    """A figure of one candidate."""
-
-    rule: str
-    name: str
-    lower_is_better: bool
-    images: int
-    """Images that one measurement looks at."""
-    measure: Callable[[ScoreStore], float]
-    remark: str = ""
-    """What a reader must know of it, such as that it rests on few images."""
 
 
 class Curve(BaseModel):
-    """One figure over a run's candidates."""
+    """One metric over a run's candidates."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -122,11 +73,13 @@ class Selection(BaseModel):
     def choices(self) -> "list[Choice]":
         """What each rule takes and, where the test labels were measured, what that is worth; the oracle last."""
         measurements = {curve.rule: f"{curve.name} {curve.values[curve.best]:.4g}" for curve in self.curves}
-        found = [self._choice(rule, iteration, measurements.get(rule, "")) for rule, iteration in self.picks().items()]
+        choices = [
+            self._choice(rule, iteration, measurements.get(rule, "")) for rule, iteration in self.picks().items()
+        ]
         if self.test_auc:
             oracle = max(self.test_auc, key=lambda iteration: (self.test_auc or {})[iteration])
-            found.append(self._choice(ORACLE, oracle, "no rule: it sees the test labels"))
-        return found
+            choices.append(self._choice(ORACLE, oracle, "no rule: it sees the test labels"))
+        return choices
 
     def _choice(self, rule: str, iteration: int, measurement: str) -> "Choice":
         areas = self.test_auc
@@ -147,96 +100,41 @@ class Selection(BaseModel):
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
-            raise InputError(f"{path}: damaged ({error.errors()[0]['msg']}); repeat healthygan select") from error
+            raise InputError(
+                f"{path}: damaged ({error.errors()[0]['msg']}); repeat ", Call("select", path.parent)
+            ) from error
 
 
-def aucp_of(healthy: ImageStore, mixed: ImageStore, units: tuple[Units, Units]) -> CheckpointMetric:
-    """AUCp (``mixture.aucp``) of held-out images; ``units`` are the healthy and the mixed ones'."""
-    known, unknown = units
+def choose_checkpoint(rule: str, curves: Sequence[Curve], candidates: Iterable[int]) -> Selection:
+    """What a rule makes of a run's candidates.
 
-    def measure(score_store: ScoreStore) -> float:
-        return aucp(known.scores(_scores(score_store(healthy))), unknown.scores(_scores(score_store(mixed))))
-
-    too_few = min(len(known), len(unknown)) < FEW
-    remark = f"rough: only {len(known)} healthy and {len(unknown)} mixed held-out {known.noun}" if too_few else ""
-    return CheckpointMetric("aucp", "AUCp", False, len(healthy) + len(mixed), measure, remark)
-
-
-def fid_of(mixed: ImageStore, healthy: ImageStore, extractor: Extractor) -> CheckpointMetric:
-    """FID between translated mixed images and healthy images as they are, both held out.
-
-    Raises:
-        InputError: fewer than two images on either side.
+    Args:
+        curves: what was measured of the candidates; a rule without a curve takes the last one.
+        candidates: their iterations, one or more.
     """
-    if min(len(mixed), len(healthy)) < 2:
-        raise InputError(
-            f"FID needs two held-out images of either set, here are {len(mixed)} mixed and {len(healthy)} healthy; "
-            "raise selection.choice_holdout or choose by another rule"
-        )
-    parts = in_batches(len(healthy), BATCH)
-    real = np.concatenate([_features(extractor, to_tensor(healthy.read(part))) for part in parts])
-
-    def measure(score_store: ScoreStore) -> float:
-        return frechet_distance(_translated_features(score_store(mixed), extractor), real)
-
-    needed = images_needed(real.shape[1])
-    short = min(len(mixed), len(healthy)) < needed
-    remark = (
-        f"rough: {len(mixed)} mixed and {len(healthy)} healthy held-out images, and a full covariance of "
-        f"{real.shape[1]} features takes {needed} of either"
-    )
-    return CheckpointMetric("fid", f"FID ({extractor.name})", True, len(mixed), measure, remark if short else "")
+    iterations = sorted(candidates)
+    last = iterations[-1]
+    chosen, reason = pick_checkpoint(rule, curves, last) if len(iterations) > 1 else (last, "the only candidate")
+    return Selection(chosen=chosen, rule=reason, last=last, curves=tuple(curves))
 
 
-def auc_of(rule: str, name: str, images: ImageStore, units: Units) -> CheckpointMetric:
-    """AUC on labelled images."""
-    labels = units.diseased()
+def pick_checkpoint(rule: str, curves: Sequence[Curve], last: int) -> tuple[int, str]:
+    """The iteration that a rule takes, and why in words.
 
-    def measure(score_store: ScoreStore) -> float:
-        return auc(units.scores(_scores(score_store(images))), labels)
-
-    return CheckpointMetric(rule, name, False, len(images), measure)
-
-
-def evaluate_checkpoints(
-    candidates: Mapping[int, Path],
-    detector: Detector,
-    criteria: Sequence[CheckpointMetric],
-    progress: Progress = silent,
-) -> tuple[Curve, ...]:
-    """Each criterion over all candidates; the detector is left with the last one's weights.
-
-    Raises:
-        InputError: a candidate's file is damaged, or gives scores that are not finite.
+    ``validation_auc`` without labels goes by the detector's own early-stopping metric if there is one, else it takes
+    the last.
     """
-    values: list[dict[int, float]] = [{} for _ in criteria]
-    total = len(candidates) * sum(criterion.images for criterion in criteria)
-    with progress("choosing a checkpoint", total) as advance:
-        for iteration, path in candidates.items():
-            load_file(detector, path)
-            for criterion, found in zip(criteria, values, strict=True):
-                try:
-                    found[iteration] = criterion.measure(lambda store: predictions(detector, store, advance))
-                except ValueError as error:
-                    raise InputError(f"{path}: {criterion.name} cannot be computed ({error}); train anew") from error
-    return tuple(
-        Curve(rule=c.rule, name=c.name, lower_is_better=c.lower_is_better, values=found, remark=c.remark)
-        for c, found in zip(criteria, values, strict=True)
-    )
+    wanted = (rule, "early_stopping") if rule == "validation_auc" else (rule,)
+    for name in wanted:
+        for curve in curves:
+            if curve.rule == name:
+                return curve.best, curve.reason
+    return last, "last"
 
 
-def _scores(found: Iterator[Prediction]) -> NDArray[np.float64]:
-    return np.concatenate([part.score.double().numpy() for part in found])
-
-
-def _translated_features(found: Iterator[Prediction], extractor: Extractor) -> NDArray[np.float64]:
-    features = []
-    for part in found:
-        assert part.translated is not None
-        features.append(_features(extractor, part.translated))
-    return np.concatenate(features)
-
-
-@torch.no_grad()
-def _features(extractor: Extractor, x: Tensor) -> NDArray[np.float64]:
-    return extractor.pooled(x).double().cpu().numpy()
+def early_stopping_curve(metrics: Mapping[int, float], candidates: Iterable[int]) -> tuple[Curve, ...]:
+    """The early-stopping metric that a detector noted while training, of the candidates; empty where it noted none."""
+    kept = {*candidates}
+    values = {iteration: value for iteration, value in metrics.items() if iteration in kept}
+    name = "metric on held-out healthy images"
+    return (Curve(rule="early_stopping", name=name, lower_is_better=True, values=values),) if values else ()

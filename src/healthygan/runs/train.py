@@ -5,34 +5,26 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Call, InputError
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
-from healthygan.common.tensors import load_tensors
 from healthygan.data.checks import verify
-from healthygan.data.cohort import Cohort
+from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
 from healthygan.detectors.base import Detector, load_file
 from healthygan.detectors.ensemble import Ensemble
 from healthygan.detectors.prediction import best_device
 from healthygan.nn.backbones import load_backbone
-from healthygan.runs.calibration import (
-    candidates_of,
-    checkpoint_metrics,
-    choose_checkpoint,
-    early_stopping_curve,
-    finalize_run,
-    select_and_finalize,
-    test_metric,
-    validate_selection,
-)
-from healthygan.runs.config import Config, Rule, load_config
+from healthygan.nn.first_weights import undrawn
+from healthygan.runs.calibration import finalize_run
+from healthygan.runs.checkpoint_metrics import Extractor, checkpoint_metrics, evaluate_checkpoints, oracle_metric
+from healthygan.runs.config import Config, Rule, SelectionConfig, load_config
+from healthygan.runs.members import join_members, train_members
 from healthygan.runs.mixed_report import write_mixed_report
-from healthygan.runs.partition import Stores, partition_cohort
-from healthygan.runs.reference import load_reference
-from healthygan.runs.selection import Extractor, Selection, evaluate_checkpoints
-from healthygan.training.loop import Stopped, Training, launch
+from healthygan.runs.partition import Stores, decode_parts
+from healthygan.runs.selection import Selection, choose_checkpoint, early_stopping_curve
+from healthygan.training.loop import Training, launch
 
 
 def train(
@@ -47,9 +39,9 @@ def train(
 ) -> Run:
     """Train a detector on a cohort's healthy and mixed sets and choose the model to score with.
 
-    The labels of the mixed set are never read. A folder in which training was stopped goes on from there; a finished
-    run keeps the model that was chosen last, by its own rule or with ``select``. An ensemble is joined from whatever
-    its members' models now are.
+    No label of the mixed set reaches training or choosing. A folder in which training was stopped goes on from there;
+    a finished run keeps the model that was chosen last, by its own rule or with ``select``. An ensemble is joined from
+    whatever its members' models now are.
 
     Args:
         folder: the run folder, new or of this very configuration and cohort.
@@ -66,87 +58,59 @@ def train(
     _check_folder(run, config)
     verify(cohort, progress=progress)
     fabric = launch(config.training)
-    parts = partition_cohort(cohort, config)
-    stores = Stores.build(parts, config, strict, progress)
-    validate_selection(config, stores)
-    if config.selection.rule == "fid" and extractor is None:
-        extractor = _extractor(config)
+    stores = decode_parts(cohort, config, strict, progress)
+    if config.selection.rule == "fid":
+        extractor = extractor or load_backbone(config.selection.extractor, config.selection.extractor_weights)
     _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
         config.save(run.config)
         cohort.write_manifest(run.cohort)
     detector = build(config)
+    selection = None
     if isinstance(detector, Ensemble):
-        selection = _joined(run, detector, config, cohort, strict, extractor, clock, progress)
-        finalize_run(run, detector.to(fabric.device), config, parts, stores, selection, progress)
-        return run
-    if run.decision.exists():
-        return run
-    with clock or nullcontext():
+
+        def train_member(member: Config, place: Path) -> Run:
+            return train(member, cohort, place, strict=strict, extractor=extractor, clock=clock, progress=progress)
+
+        train_members(run, config, train_member)
+        selection = join_members(run, config, detector)
+    elif not run.decision.exists():
         training = Training(
             config.training,
             run,
             fabric,
             stores.early_stopping_healthy,
-            stores.choice_mixed,
+            stores.choice_mixed.store if stores.choice_mixed else None,
             progress=progress,
             report=write_mixed_report,
         )
-        detector.fit(stores.healthy, stores.mixed, training)
-    if fabric.is_global_zero:
-        detector.to(fabric.device)
-        select_and_finalize(run, detector, config, parts, stores, extractor, progress)
+        with clock or nullcontext():
+            detector.fit(stores.healthy, stores.mixed, training)
+        if fabric.is_global_zero:
+            selection = _choose(run, detector.to(fabric.device), stores, config.selection, extractor, progress)
+    if selection is not None:
+        finalize_run(run, detector.to(fabric.device), stores, config.selection, selection, progress)
     fabric.barrier()
     return run
 
 
-def _joined(
+def _choose(
     run: Run,
-    ensemble: Ensemble,
-    config: Config,
-    cohort: Cohort,
-    strict: bool,
+    detector: Detector,
+    stores: Stores,
+    settings: SelectionConfig,
     extractor: Extractor | None,
-    clock: AbstractContextManager[object] | None,
     progress: Progress,
 ) -> Selection:
-    """Train the members, each in a folder of its own, and join them."""
-    members = [run.member(number) for number in range(config.training.members)]
-    for number, member in enumerate(members):
-        try:
-            train(
-                config.member(number),
-                cohort,
-                member.path,
-                strict=strict,
-                extractor=extractor,
-                clock=clock,
-                progress=progress,
-            )
-        except Stopped as stopped:
-            where = str(stopped).split(";")[0]
-            raise Stopped(
-                f"member {number} of {len(members)}: {where}; go on with: healthygan train --resume {run.path}"
-            ) from None
-    # Members are joined image by image, whatever is judged by the joined scores afterwards.
-    by_image = config.selection.model_copy(update={"unit": "image"})
-    references = [load_reference(member, by_image) for member in members]
-    # The images that chose the checkpoints rather than those that will carry the threshold's promise.
-    apart = all(len(reference.choice_healthy) > 1 for reference in references)
-    healthy = [reference.choice_healthy if apart else reference.threshold for reference in references]
-    try:
-        ensemble.join([load_tensors(member.model) for member in members], healthy)
-    except ValueError as error:
-        raise InputError(f"{run.path}: {error}; raise selection.choice_holdout or add healthy images") from error
-    decisions = [member.load_decision() for member in members]
-    last = max(decision.iteration for decision in decisions)
-    rules = "; ".join(f"seed {config.training.seed + n}: {found.rule}" for n, found in enumerate(decisions))
-    return Selection(chosen=last, rule=f"mean of {len(members)} members ({rules})", last=last)
-
-
-def _extractor(config: Config) -> Extractor:
-    """The features that a configuration names."""
-    return load_backbone(config.selection.extractor, config.selection.extractor_weights)
+    """Measure what the run's own rule asks for, and load the candidate that it takes."""
+    candidates = _candidates(run)
+    rules = [settings.rule] if len(candidates) > 1 else []
+    metrics = checkpoint_metrics(rules, stores, settings, extractor)
+    curves = evaluate_checkpoints(candidates, detector, metrics, progress)
+    noted = early_stopping_curve(run.load_early_stopping(), candidates)
+    selection = choose_checkpoint(settings.rule, (*curves, *noted), candidates)
+    load_file(detector, candidates[selection.chosen])
+    return selection
 
 
 def build(config: Config) -> Detector:
@@ -165,7 +129,8 @@ def load(run: Run, device: str = "auto") -> tuple[Detector, Config, Decision]:
     """
     decision = run.load_decision()
     config = load_config(run.config)
-    detector = build(config)
+    with undrawn():
+        detector = build(config)
     load_file(detector, run.model)
     return detector.to(best_device(device)), config, decision
 
@@ -195,45 +160,58 @@ def select(
         raise InputError(f"{run.path}: an ensemble has no checkpoints of its own; look at {run.member(0).path}")
     if rule is not None:
         config = config.model_copy(update={"selection": config.selection.model_copy(update={"rule": rule})})
-    parts = partition_cohort(cohort, config)
-    stores = Stores.build(parts, config, strict=False, progress=progress)
-    validate_selection(config, stores)
+    stores = decode_parts(cohort, config, strict=False, progress=progress)
     if not run.data.exists() or not _is_data(run, stores.trained_on):
         raise InputError(f"{run.path}: was trained on other images than its cohort.csv and config.yaml tell")
+    settings, candidates = config.selection, _candidates(run)
     if extractor is None and config.detector.translates and stores.choice_healthy and stores.choice_mixed:
-        extractor = _extractor(config)
-    detector = build(config).to(best_device(device))
-    wanted = checkpoint_metrics(("validation_auc", "aucp", "fid"), config, parts, stores, extractor)
-    judge = test_metric(cohort, config, progress) if measure else None
-    candidates = candidates_of(run)
-    curves = [*evaluate_checkpoints(candidates, detector, [*wanted, *([judge] if judge else [])], progress)]
-    test_auc = curves.pop().values if judge else None
-    curves += early_stopping_curve(run, candidates)
-    if rule is not None:
-        found = choose_checkpoint(run, detector, config, parts, stores, curves, progress)
+        extractor = load_backbone(settings.extractor, settings.extractor_weights)
+    with undrawn():
+        detector = build(config).to(best_device(device))
+    metrics = checkpoint_metrics(("validation_auc", "aucp", "fid"), stores, settings, extractor)
+    oracle = oracle_metric(cohort.split(Split.TEST), settings, config.preprocessing, progress) if measure else None
+    curves = [*evaluate_checkpoints(candidates, detector, [*metrics, *([oracle] if oracle else [])], progress)]
+    test_auc = curves.pop().values if oracle else None
+    curves += early_stopping_curve(run.load_early_stopping(), candidates)
+    if rule is None:
+        selection = Selection(chosen=decision.iteration, rule=decision.rule, last=max(candidates), curves=tuple(curves))
     else:
-        found = Selection(chosen=decision.iteration, rule=decision.rule, last=max(candidates), curves=tuple(curves))
-    found = found.model_copy(update={"test_auc": test_auc})
-    write_json(run.selection, found.model_dump())
-    return found
+        selection = choose_checkpoint(rule, curves, candidates)
+        load_file(detector, candidates[selection.chosen])
+        finalize_run(run, detector, stores, settings, selection, progress)
+    selection = selection.model_copy(update={"test_auc": test_auc})
+    write_json(run.selection, selection.model_dump())
+    return selection
+
+
+def _candidates(run: Run) -> dict[int, Path]:
+    """The run's candidates by iteration.
+
+    Raises:
+        InputError: there is none.
+    """
+    candidates = run.candidates()
+    if not candidates:
+        raise InputError(f"{run.path}: its candidates/ folder is empty; train anew in another folder")
+    return candidates
 
 
 def _check_folder(run: Run, config: Config) -> None:
     if not run.path.exists() or not any(run.path.iterdir()):
         return
     if not run.config.exists():
-        raise InputError(f"{run.path}: not empty and not a run folder; choose a new one with --run")
+        raise InputError(f"{run.path}: not empty and not a run folder; choose a new folder")
     if load_config(run.config) != config:
         raise InputError(
-            f"{run.path}: holds a run of another configuration; choose a new --run, "
-            f"or go on with it: healthygan train --resume {run.path}"
+            f"{run.path}: holds a run of another configuration; choose a new folder, or go on with it: ",
+            Call("train", run.path),
         )
 
 
 def _check_data(run: Run, keys: Mapping[str, str]) -> None:
     """The images of a run may not change while it is stopped."""
     if run.data.exists() and not _is_data(run, keys):
-        raise InputError(f"{run.path}: its images changed since it was started; train anew with another --run")
+        raise InputError(f"{run.path}: its images changed since it was started; train anew in another folder")
     write_json(run.data, keys)
 
 

@@ -5,7 +5,7 @@ A detector gives a ``Recipe``; ``Training.run`` carries it out and goes on where
 
 from healthygan.training.batches import Batch
 from healthygan.training.config import TrainingConfig
-from healthygan.training.loop import Stopped, Training
+from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe
 
 __all__ = ["Batch", "Recipe", "Stopped", "Training", "TrainingConfig"]

@@ -44,7 +44,7 @@ class TrainingLog:
             self._events.add_image("samples", grid, iteration, dataformats="HWC")
 
     def early_stopping_metric(self, iteration: int, value: float) -> None:
-        """Log the average figure of the held-out healthy images."""
+        """Log the average metric of the held-out healthy images."""
         if self._events is not None:
             self._events.add_scalar("early_stopping", value, iteration)
 

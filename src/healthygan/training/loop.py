@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.utils import get_total_norm
 
 from healthygan.common.batching import evenly_spaced, in_batches
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, Stopped
 from healthygan.common.memory import memory_kept
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
@@ -31,10 +31,6 @@ from healthygan.training.logger import TrainingLog, sample_grid
 from healthygan.training.recipe import EarlyStoppingRecipe, Recipe
 
 SAMPLES = 6
-
-
-class Stopped(Exception):
-    """Training was asked to stop; everything needed to go on is saved."""
 
 
 def learning_rate_factor(iteration: int, settings: TrainingConfig) -> float:
@@ -78,8 +74,8 @@ class Training:
     """One run's training: devices, folder, settings, and where an earlier run stopped.
 
     Args:
-        watched: healthy images held out for a ``EarlyStoppingRecipe``'s figure.
-        aside: mixed images held out, which a detector that ranks its own pile ranks too.
+        early_stopping_healthy: healthy images held out for an ``EarlyStoppingRecipe``'s metric.
+        held_out_mixed: mixed images held out, which a detector that ranks its own pile ranks too.
     """
 
     def __init__(
@@ -161,9 +157,7 @@ class Training:
                     saved = self._save(recipe, iteration)
                 advance(note=note)
                 if stop and iteration < self.settings.iterations:
-                    raise Stopped(
-                        f"stopped after iteration {iteration}; go on with: healthygan train --resume {self.folder.path}"
-                    )
+                    raise Stopped(f"stopped after iteration {iteration}")
 
     def _iterate(self, recipe: Recipe, iteration: int, batch: Batch) -> dict[str, Tensor]:
         factor = learning_rate_factor(iteration, self.settings)
@@ -224,7 +218,7 @@ class Training:
             log.early_stopping_metric(iteration, self.metrics[iteration])
 
     def _early_stopping_metric(self, recipe: EarlyStoppingRecipe, early_stopping_healthy: ImageStore) -> float:
-        """The recipe's figure, averaged over the held-out healthy images."""
+        """The recipe's metric, averaged over the held-out healthy images."""
         size = self.settings.batch_size
         found = []
         for chosen in in_batches(len(early_stopping_healthy), size):

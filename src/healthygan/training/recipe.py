@@ -36,7 +36,7 @@ class Recipe(ABC):
 
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
-        """What scoring needs, as ``Detector.weights``."""
+        """What scoring needs, as the detector's ``state_dict``."""
 
     @abstractmethod
     def sample(self, x: Tensor) -> dict[str, Tensor]:
@@ -48,11 +48,11 @@ class Recipe(ABC):
 
 
 class EarlyStoppingRecipe(Recipe):
-    """A recipe that is stopped, and whose candidate is chosen, by a figure of healthy images held out of training."""
+    """A recipe that is stopped, and whose candidate is chosen, by a metric of healthy images held out of training."""
 
     @abstractmethod
     def early_stopping_metric(self, x: Tensor) -> Tensor:
-        """(N,): the figure of x, N x C x H x W in [-1, 1]; lower is better. The loop averages over images."""
+        """(N,): the metric of x, N x C x H x W in [-1, 1]; lower is better. The loop averages over images."""
 
     @abstractmethod
     def finished(self, metrics: Mapping[int, float]) -> bool:

@@ -27,3 +27,11 @@ def test_sources_beyond_a_dozen_are_summed_up(picture, printed, tmp_path: Path) 
 
     assert page.count("source s") == 12
     assert "and 3 further sources" in page
+
+
+def test_split_without_any_readable_file_can_be_shown(printed, tmp_path: Path) -> None:
+    inspected = inspect_cohort(Cohort("study", (CohortImage(tmp_path / "none.png", Split.TEST, Label.DISEASED),)))
+
+    assert inspected.splits[0].sizes == ()
+    assert inspected.shortcuts == ()
+    assert "different sizes" in printed(inspected)

@@ -151,9 +151,9 @@ def test_files_are_found_by_name_alone_where_the_table_has_no_paths(tmp_path: Pa
     [
         ({"diseased": parse_rule('finding != ""')}, "both rules hold"),
         ({"healthy": parse_rule("finding == No")}, "the table has no column 'No'"),
-        ({"columns": Columns("fil")}, r"column 'fil' is missing \(nearest: 'file'\)"),
+        ({"columns": Columns("fil")}, r"column 'fil' is missing \(did you mean 'file'\?\)"),
         ({"columns": Columns("subject")}, "30 image\\(s\\) listed twice"),
-        ({"columns": Columns("file", also=("source", "path"))}, "--also path"),
+        ({"columns": Columns("file", also=("source", "path"))}, "^also=path: .*use source or patient"),
     ],
 )
 def test_rules_and_columns_that_do_not_fit_are_refused(table: Path, options, reason: str) -> None:

@@ -4,59 +4,26 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from fixtures.volumes import series, voxels
 from healthygan.common.errors import InputError, UnreadableImage
 from healthygan.data.checks import verify
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.datasets import migraine
 from healthygan.data.datasets.migraine import VolumeOptions, cut_volume, participants, prepare_migraine
 from healthygan.data.readers.base import ReaderOptions
-from healthygan.data.readers.dicom_series import read_series
 
 WHOLE = ReaderOptions(slice_range=(0, 1), percentiles=(0, 100))
 OPTIONS = VolumeOptions(ReaderOptions(slice_range=(0.25, 0.75)), size=32)
-
-
-def voxels(seed: int, shape: tuple[int, int, int] = (12, 14, 8)) -> NDArray[np.int16]:
-    return np.random.default_rng(seed).integers(0, 1000, shape).astype(np.int16)
 
 
 def nifti(path: Path, seed: int = 0, affine: NDArray[np.float64] | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(voxels(seed), np.eye(4) if affine is None else affine), path)
     return path
-
-
-def series(folder: Path, volume: NDArray[np.int16], name: str = "T1", order: int = -1) -> list[Path]:
-    """A DICOM series of axial slices whose voxel [x, y, z] lies at RAS (x, y, 2 z) mm."""
-    folder.mkdir(parents=True, exist_ok=True)
-    uid, paths = generate_uid(), []
-    for z in range(volume.shape[2]):
-        meta = FileMetaDataset()
-        meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = MRImageStorage, generate_uid()
-        meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
-        item.SOPClassUID, item.SOPInstanceUID = MRImageStorage, meta.MediaStorageSOPInstanceUID
-        item.SeriesInstanceUID, item.SeriesDescription, item.Modality = uid, name, "MR"
-        # Rows run from front to back and columns from right to left: +L and +P in DICOM's directions.
-        item.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
-        item.ImagePositionPatient = [-(volume.shape[0] - 1), -(volume.shape[1] - 1), 2 * z]
-        item.PixelSpacing, item.SliceThickness = [1, 1], 2
-        item.Rows, item.Columns = volume.shape[1], volume.shape[0]
-        item.SamplesPerPixel, item.PhotometricInterpretation = 1, "MONOCHROME2"
-        item.BitsAllocated = item.BitsStored = 16
-        item.HighBit, item.PixelRepresentation = 15, 1
-        item.RescaleSlope, item.RescaleIntercept = 2, -5
-        item.PixelData = np.ascontiguousarray(volume[::-1, ::-1, z].T).tobytes()
-        paths.append(folder / f"{(order * z) % 100:03d}.dcm")
-        item.save_as(paths[-1], enforce_file_format=True)
-    return paths
 
 
 @pytest.fixture
@@ -139,14 +106,6 @@ def test_scaling_is_the_volumes_own_and_a_mask_blackens_the_rest() -> None:
     assert np.count_nonzero(stripped[2]) <= 16
 
 
-def test_a_dicom_series_is_sorted_rescaled_and_turned(tmp_path: Path) -> None:
-    volume = voxels(5)
-    paths = series(tmp_path / "p", volume)  # names run against the positions
-    found, sizes = read_series(paths, WHOLE)
-    assert sizes == (1.0, 1.0, 2.0)
-    np.testing.assert_array_equal(found, volume.astype(np.float32) * 2 - 5)
-
-
 def test_a_series_with_a_missing_slice_is_left_out_and_named(folders: dict[Split, Path], tmp_path: Path) -> None:
     sorted((tmp_path / "mixed" / "diseased" / "mixed3").iterdir())[3].unlink()
     prepared = prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
@@ -201,7 +160,7 @@ def test_masks_that_nobody_told_of_are_refused_and_no_participants(folders: dict
 def test_a_split_without_a_usable_volume_is_refused(folders: dict[Split, Path], tmp_path: Path) -> None:
     for path in folders[Split.HEALTHY].iterdir():
         path.write_bytes(b"no volume")
-    with pytest.raises(InputError, match=r"--healthy .*none of 3 participants has a usable volume; first: .*IXI000"):
+    with pytest.raises(InputError, match=r"healthy=.*none of 3 participants has a usable volume; first: .*IXI000"):
         prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
     assert not (tmp_path / "out" / "manifest.csv").exists()
 
@@ -256,23 +215,13 @@ def test_a_participant_in_two_splits_is_refused(folders: dict[Split, Path], tmp_
 
 
 def test_empty_missing_and_useless_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--healthy .*is not a folder; IXI is published"):
+    with pytest.raises(InputError, match=r"healthy=.*is not a folder; IXI is published"):
         participants(tmp_path / "none", Split.HEALTHY)
     with pytest.raises(InputError, match="holds no volume"):
         participants(tmp_path, Split.MIXED)
     (tmp_path / "bad.nii").write_bytes(b"\0" * 400)
     with pytest.raises(InputError, match="none of 1 participants has a usable volume"):
         prepare_migraine({Split.HEALTHY: tmp_path}, tmp_path / "out", options=OPTIONS)
-
-
-def test_several_frames_in_a_file_are_told_to_be_converted(tmp_path: Path) -> None:
-    path = series(tmp_path / "p", voxels(8))[0]
-    item = pydicom.dcmread(path)
-    item.NumberOfFrames = 3
-    item.save_as(path)
-    (person,) = participants(tmp_path, Split.HEALTHY)
-    with pytest.raises(UnreadableImage, match="several frames in a file; convert"):
-        migraine.read_participant(person, OPTIONS)
 
 
 REAL = Path(nibabel.__file__).parent / "tests" / "data" / "anatomical.nii"

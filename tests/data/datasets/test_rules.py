@@ -56,5 +56,5 @@ def test_anything_but_comparisons_is_refused(rule: str) -> None:
 
 
 def test_an_unknown_column_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"no column 'findings' \(nearest: 'finding'\)"):
+    with pytest.raises(InputError, match=r"no column 'findings' \(did you mean 'finding'\?\)"):
         check_rule(parse_rule('findings == "x"'), ROW)

@@ -62,7 +62,7 @@ def test_a_column_named_with_control_is_looked_at_too(picture, cohort, printed, 
     inspected = inspect_cohort(study, control=["device"])
     assert aucs(inspected, TRAINING_SETS)["device"] == 1
     assert "device (not old)" in printed(inspected)
-    with pytest.raises(InputError, match=r"--control colour: .*its columns are device, source"):
+    with pytest.raises(InputError, match=r"control=colour: .*its columns are device, source"):
         inspect_cohort(study, control=["colour"])
 
 

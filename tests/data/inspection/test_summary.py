@@ -83,11 +83,3 @@ def test_unreadable_files_are_counted_named_and_left_out_of_the_sizes(
     assert (summary.images, summary.frames, summary.distinct_sizes) == (7, 2, 1)
     warning = warning_about(inspected, "healthy: 5 of 7 files cannot be read and will be skipped: ")
     assert all(name in warning for name in ("bad0.png", "bad1.png", "bad2.png", "and 2 more"))
-
-
-def test_split_without_any_readable_file_can_be_shown(printed, tmp_path: Path) -> None:
-    inspected = inspect_cohort(Cohort("study", (CohortImage(tmp_path / "none.png", TEST, ILL),)))
-
-    assert inspected.splits[0].sizes == ()
-    assert inspected.shortcuts == ()
-    assert "different sizes" in printed(inspected)

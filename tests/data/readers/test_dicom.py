@@ -8,8 +8,9 @@ from pydicom.pixels.utils import compress
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
 
+from fixtures.readers import only, refusal
 from healthygan.common.errors import UnreadableImage
-from healthygan.data.readers.base import DEFAULTS, DecodedImage, ReaderOptions
+from healthygan.data.readers.base import ReaderOptions
 from healthygan.data.readers.dicom import DicomReader
 from healthygan.data.readers.reading import probe, read_frames
 
@@ -40,19 +41,6 @@ def saved(folder: Path, ds: Dataset) -> Path:
     path = folder / "a.dcm"
     ds.save_as(path, enforce_file_format=True)
     return path
-
-
-def only(path: Path, options: ReaderOptions = DEFAULTS) -> DecodedImage:
-    (image,) = read_frames(path, options)
-    return image
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UnreadableImage) as caught:
-        list(read_frames(path))
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_without_a_window_the_stored_bits_are_the_range(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fixtures.readers import refusal
 from healthygan.common.errors import UnreadableImage
 from healthygan.data.margins import Margins
-from healthygan.data.readers.base import DEFAULTS, ReaderOptions
+from healthygan.data.readers.base import ReaderOptions
 from healthygan.data.readers.reading import probe, read_frames
 
 EVERY_VALUE = {"percentiles": (0, 100)}
@@ -22,14 +23,6 @@ def saved(folder: Path, voxels: NDArray[np.generic], affine: object = None, name
 
 def options(**fields: object) -> ReaderOptions:
     return ReaderOptions.model_validate(EVERY_VALUE | fields)
-
-
-def refusal(path: Path, chosen: ReaderOptions = DEFAULTS) -> str:
-    with pytest.raises(UnreadableImage) as caught:
-        list(read_frames(path, chosen))
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])

@@ -59,7 +59,7 @@ def test_of_a_large_pile_a_part_is_learned_from_and_all_is_ranked(trained, manif
     run = workflow.train(config, cohort, tmp_path / "run")
     with run.mixed_scores.open(newline="") as file:
         found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
-    parts = partition_cohort(cohort, config)
+    parts = partition_cohort(cohort, config.selection, config.early_stopping_share)
     assert set(found) == {str(image.path) for image in parts.mixed} and len(found) > 8
     learned = load_tensors(run.checkpoint)
     assert len(learned["healthy"]) == len(learned["mixed"]) == 8
@@ -78,7 +78,9 @@ def test_what_is_held_out_of_the_pile_is_ranked_by_a_model_that_never_saw_it(man
     with run.mixed_scores.open(newline="") as file:
         found = {row["path"]: float(row["score"]) for row in csv.DictReader(file)}
     assert set(found) == {str(path) for path in cohort.paths(Split.MIXED)}
-    held_out_mixed = [image.path for image in partition_cohort(cohort, config).choice_mixed]
+    held_out_mixed = [
+        image.path for image in partition_cohort(cohort, config.selection, config.early_stopping_share).choice_mixed
+    ]
     assert held_out_mixed and len(load_tensors(run.checkpoint)["mixed"]) == len(found) - len(held_out_mixed)
     store = ImageStore.build(held_out_mixed, config.preprocessing)
     odds = workflow.load(run, "cpu")[0].evidence(to_tensor(store.read(np.arange(len(store)))))
@@ -97,7 +99,7 @@ def x():
 
 def test_the_score_adds_contrast_and_distance(detector, x):
     features = _means(detector._maps(x)).double()
-    learned = {name: part.double() for name, part in detector.learned.items()}
+    learned = {name: part.double() for name, part in detector.named_buffers(recurse=False)}
     deepest = detector.backbone.channels[-1]
     away = (features[:, :-deepest] - learned["centre"]) @ learned["whitener"]
     odds = features @ learned["weight"] + (away**2).sum(dim=1).sqrt() + learned["bias"]
@@ -113,19 +115,18 @@ def test_the_map_adds_up_to_the_log_odds(detector, x, part):
     maps = detector._maps(x)
     if part == "distance":
         random = torch.Generator().manual_seed(1)
-        detector.learned["weight"] = torch.zeros_like(detector.learned["weight"])
-        detector.learned["whitener"] = torch.rand(detector.learned["whitener"].shape, generator=random)
+        detector.weight = torch.zeros_like(detector.weight)
+        detector.whitener = torch.rand(detector.whitener.shape, generator=random)
     else:
-        detector.learned["whitener"] = torch.zeros_like(detector.learned["whitener"])
-    whole = detector.evidence(x) - detector.learned["bias"]
+        detector.whitener = torch.zeros_like(detector.whitener)
+    whole = detector.evidence(x) - detector.bias
     torch.testing.assert_close(detector._evidence(maps).mean(dim=(1, 2, 3)), whole, rtol=1e-4, atol=1e-3)
 
 
 def test_typical_evidence_is_that_of_healthy_images_that_were_not_learned_from(trained, manifest, detector):
-    store = ImageStore.build(
-        [image.path for image in partition_cohort(Cohort.from_manifest(manifest), load_config(trained.config)).healthy],
-        load_config(trained.config).preprocessing,
-    )
+    config = load_config(trained.config)
+    parts = partition_cohort(Cohort.from_manifest(manifest), config.selection, config.early_stopping_share)
+    store = ImageStore.build([image.path for image in parts.healthy], config.preprocessing)
     mean, deviation = detector.typical
     learned_from = detector.evidence(to_tensor(store.read(np.arange(len(store)))))
     assert deviation > 0
@@ -178,7 +179,7 @@ def test_a_stopped_fit_goes_on_with_the_features_it_has(trained, manifest, tmp_p
 
 
 def run_weights(run):
-    return workflow.load(run, "cpu")[0].weights()
+    return workflow.load(run, "cpu")[0].state_dict()
 
 
 def test_a_finished_run_is_not_learned_again(trained, manifest, monkeypatch):
@@ -190,8 +191,8 @@ def test_a_finished_run_is_not_learned_again(trained, manifest, monkeypatch):
 
 def test_weights_of_another_detector_do_not_fit():
     detector = Contrast(ContrastConfig(), 1, 32)
-    with pytest.raises(RuntimeError, match="another detector's"):
-        detector.load_weights({"generator.weight": torch.zeros(1)})
+    with pytest.raises(RuntimeError, match=r"(?s)Missing key.*weight.*Unexpected key.*generator.weight"):
+        detector.load_state_dict({"generator.weight": torch.zeros(1)})
 
 
 @pytest.mark.parametrize(

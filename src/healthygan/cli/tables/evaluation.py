@@ -1,5 +1,9 @@
 """An evaluation, or the choice of a checkpoint, as a table in the terminal."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +19,23 @@ from healthygan.evaluation.report.rows import (
 )
 from healthygan.evaluation.result import Evaluation
 from healthygan.runs.selection import Selection
+
+
+def print_evaluation(evaluation: Evaluation, report: Path, console: Console) -> None:
+    """Show the metrics, the shallow controls, what to beware of, and where the report lies."""
+    console.print(evaluation_table(evaluation))
+    if evaluation.controls:
+        console.print("AUC of shallow controls, which a detector must beat:")
+        for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
+            console.print(f"  {name:<22} {area:.3f}", highlight=False)
+    print_warnings(evaluation.cautions, console)
+    console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+
+
+def print_warnings(warnings: Sequence[str], console: Console) -> None:
+    """A line for each."""
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:

@@ -46,7 +46,7 @@ DISEASES = frozenset(
 NO_FINDING = "No Finding"
 NAME, FINDINGS, PATIENT, VIEW = COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "View Position")
 ALSO = {"Patient Age": "age", "Patient Gender": "sex", "Follow-up #": "follow_up"}
-"""Kept in the manifest, for ``--control``."""
+"""Kept in the manifest, for controls."""
 WHERE = (
     "images and Data_Entry_2017_v2020.csv are published at nihcc.app.box.com/v/ChestXray-NIHCC; expected is a folder "
     "with the unpacked images_001 to images_012 (or images/) in it"
@@ -102,7 +102,7 @@ def prepare_chestxray14(
         steps=steps,
         warnings=warnings,
         allow_missing=allow_missing,
-        advice=f"correct --images ({WHERE})",
+        advice=f"correct the folder of images ({WHERE})",
         preset="chestxray14",
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import shorten_list
 from healthygan.data.cohort import Label, Split
 from healthygan.data.datasets.images import find_images
@@ -128,7 +128,7 @@ def prepare_covidx(
         warnings=warnings,
         listed_twice=read.listed_twice,
         allow_missing=allow_missing,
-        advice=f"correct --images ({WHERE})",
+        advice=f"correct the folder of images ({WHERE})",
         preset="covidx",
     )
 
@@ -149,8 +149,10 @@ def read_lists(folder: Path, version: str | None = None, needed: str | None = No
     binary = [name for name in versions if not name.upper().endswith("A")]
     name = version or (OFFICIAL if OFFICIAL in versions else binary[0] if len(binary) == 1 else "")
     if name not in versions:
-        wanted = f"--list-version {name}" if name else "--list-version"
-        raise InputError(f"{wanted}: {folder} holds the lists of COVIDx {', '.join(sorted(versions))}; choose one")
+        raise InputError(
+            Argument("version", name or None),
+            f": {folder} holds the lists of COVIDx {', '.join(sorted(versions))}; choose one",
+        )
     lines = {part: _read_list(path) for part, path in versions[name].items()}
     if missing := {"train", "test"} - lines.keys():
         raise InputError(f"{folder}: of COVIDx {name} the {' and '.join(sorted(missing))} list is missing; {WHERE}")
@@ -160,7 +162,7 @@ def read_lists(folder: Path, version: str | None = None, needed: str | None = No
     if needed is not None and found != needed:
         raise InputError(
             f"{folder}: these are the lists of COVIDx {found or '(unknown version)'}, and the official split is of "
-            f"{needed}; get those ({WHERE}) or draw anew: --split redraw"
+            f"{needed}; get those ({WHERE}) or have a split drawn anew"
         )
     return _merged(found, [record for records in lines.values() for record in records])
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import shorten_list
 from healthygan.data.cohort import Label
 from healthygan.data.datasets.images import find_images, repeated
@@ -36,7 +36,7 @@ class Columns:
     patient: str | None = None
     source: str | None = None
     also: tuple[str, ...] = ()
-    """Kept in the manifest, for ``--control``."""
+    """Kept in the manifest, for controls."""
 
 
 def prepare_folders(
@@ -82,7 +82,7 @@ def prepare_folders(
             records.append(Record(name, label, facts["patient"], facts["source"]))
     for what, pattern in patterns.items():
         if pattern is not None and not any(getattr(record, what) for record in records):
-            raise InputError(f"--{what}-pattern {pattern.pattern}: fits none of {len(records)} paths; correct it")
+            raise InputError(Argument(what, pattern.pattern), f": fits none of {len(records)} paths; correct it")
     _refuse_shared(files)
     steps = [f"folders: {_labels(records)}"]
     return _drawn("folders", records, files, manifest, plan, steps)
@@ -118,7 +118,11 @@ def prepare_table(
     plan, columns = plan or Plan(), columns or Columns()
     if taken := set(columns.also) & set(COLUMNS):
         raise InputError(
-            f"--also {sorted(taken)[0]}: the manifest has a column of that name; use --source or --patient"
+            Argument("also", sorted(taken)[0]),
+            ": the manifest has a column of that name; use ",
+            Argument("source"),
+            " or ",
+            Argument("patient"),
         )
     wanted = [name for name in (columns.path, columns.patient, columns.source, *columns.also) if name]
     rows = list(read_table(table, wanted))
@@ -158,7 +162,9 @@ def _drawn(
     known: Sequence[Record] = (),
 ) -> Prepared:
     if plan.stratify and not any(record.source for record in records):
-        raise InputError("--stratify: no image has a source; tell where it comes from with --source")
+        raise InputError(
+            Argument("stratify"), ": no image has a source; tell where it comes from with ", Argument("source")
+        )
     found = draw(
         records,
         resolve(plan.amounts or ORDINARY, records),

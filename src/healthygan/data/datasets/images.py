@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import shorten_list
 from healthygan.data.folders import walk_names
 from healthygan.data.readers.reading import IMAGE_SUFFIXES, is_image_name
@@ -101,7 +101,8 @@ def refuse_problems(problems: Problems, allow_missing: bool, listing: Path, advi
     if problems.missing and not allow_missing:
         raise InputError(
             f"{len(problems.missing):,} listed image(s) missing: {shorten_list(problems.missing)} (all in {listing}); "
-            f"{advice}, or go on without them: --allow-missing"
+            f"{advice}, or go on without them: ",
+            Argument("allow_missing", True),
         )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.common.errors import InputError, UnreadableImage
+from healthygan.common.errors import Argument, InputError, UnreadableImage
 from healthygan.common.files import write_json
 from healthygan.common.messages import shorten_list
 from healthygan.common.processors import usable_cores
@@ -113,7 +113,8 @@ def prepare_migraine(
         if not any(image.split is split for image in images):
             failed = [why for person, why in zip(people, cut, strict=True) if person.split is split]
             raise InputError(
-                f"--{split} {folder}: none of {len(failed)} participants has a usable volume; first: {failed[0]}"
+                Argument(split, folder),
+                f": none of {len(failed)} participants has a usable volume; first: {failed[0]}",
             )
     cohort = Cohort("migraine", tuple(sorted(images, key=lambda i: (list(Split).index(i.split), str(i.path)))))
     manifest = output / "manifest.csv"
@@ -145,7 +146,7 @@ def participants(
         InputError: no volume there, or masks that nobody told of.
     """
     if not folder.is_dir():
-        raise InputError(f"--{split} {folder}: is not a folder; {WHERE}")
+        raise InputError(Argument(split, folder), f": is not a folder; {WHERE}")
     pattern = compile_pattern("source", source)
     found: dict[tuple[Label | None, str], list[Path]] = defaultdict(list)
     sources: dict[tuple[Label | None, str], str | None] = {}
@@ -160,7 +161,7 @@ def participants(
         told = first_group(pattern, "/".join(parts)) if pattern else f"IXI-{ixi[2]}" if ixi else None
         sources.setdefault((label, name), told)
     if not found:
-        raise InputError(f"--{split} {folder}: holds no volume; {WHERE}")
+        raise InputError(Argument(split, folder), f": holds no volume; {WHERE}")
     if mask_suffix is None:
         _refuse_masks([path for files in found.values() for path in files])
     return [
@@ -182,7 +183,7 @@ def read_participant(
     volumes = whole | series_in([path for path in files if path.name not in whole])
     chosen = {name: paths for name, paths in volumes.items() if re.search(options.series or "", name)}
     if len(chosen) != 1:
-        by = f" by --series {options.series}" if options.series else ""
+        by = f" fitting {options.series!r}" if options.series else ""
         names = shorten_list(sorted(volumes)) or "nothing"
         raise UnreadableImage(f"{person.name}: {len(chosen)} volumes{by} where one is wanted; there are {names}")
     ((name, paths),) = chosen.items()
@@ -337,8 +338,9 @@ def _refuse_masks(paths: Sequence[Path]) -> None:
             volume, suffix = stem.with_name(stem.name[:cut]), stem.name[cut:]
             if "mask" in suffix.lower() and volume in stems:
                 raise InputError(
-                    f"{path}: looks like the mask of {stems[volume].name}; "
-                    f"give --mask-suffix {suffix}, or move the masks to another folder"
+                    f"{path}: looks like the mask of {stems[volume].name}; give ",
+                    Argument("mask_suffix", suffix),
+                    ", or move the masks to another folder",
                 )
 
 

@@ -60,7 +60,7 @@ def finish(
     warnings: Sequence[str] = (),
     listed_twice: Sequence[str] = (),
     allow_missing: bool = False,
-    advice: str = "correct --images",
+    advice: str = "correct the folder of images",
     preset: str | None = None,
 ) -> Prepared:
     """Match drawn records with files, and write the manifest and its record (the same name, .json).
@@ -123,7 +123,7 @@ def write(prepared: Prepared) -> Prepared:
     manifest = prepared.manifest
     text = prepared.cohort.manifest_text(manifest)
     if manifest.exists() and manifest.read_bytes() != text.encode():
-        raise InputError(f"{manifest}: exists and holds another cohort; remove it or give another name with -o")
+        raise InputError(f"{manifest}: exists and holds another cohort; remove it or give another name")
     write_json(manifest.with_suffix(".json"), prepared.record())
     write_text(manifest, text)
     return prepared
@@ -165,7 +165,7 @@ def _source_aucs(cohort: Cohort) -> dict[str, float]:
 
 def _empty_warnings(cohort: Cohort) -> list[str]:
     return [
-        f"the {split} set is empty, and train needs it; give it images, such as --counts {split}=20%"
+        f"the {split} set is empty, and train needs it; draw images for it, such as {split}=20%"
         for split in (Split.HEALTHY, Split.MIXED)
         if not cohort.split(split)
     ]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.data.cohort import Label, Split
 
 Target = tuple[Split, Label]
@@ -78,18 +78,19 @@ def parse_amounts(texts: Iterable[str]) -> dict[Target, int | Fraction]:
     """
     amounts: dict[Target, int | Fraction] = {}
     for text in texts:
+        given = Argument("amounts", text)
         name, equals, value = text.partition("=")
         if not equals or name not in set(Split):
             raise InputError(
-                f"--counts {text}: write SPLIT=HEALTHY+DISEASED, such as mixed=5000+3195; "
-                f"the splits are {', '.join(Split)}"
+                given,
+                f": write SPLIT=HEALTHY+DISEASED, such as mixed=5000+3195; the splits are {', '.join(Split)}",
             )
         split, parts = Split(name), value.split("+")
         if len(parts) > (1 if split is Split.HEALTHY else 2):
-            raise InputError(f"--counts {text}: give healthy=N, and N+M (healthy + diseased) for the other splits")
+            raise InputError(given, ": give healthy=N, and N+M (healthy + diseased) for the other splits")
         for label, part in zip((Label.HEALTHY, Label.DISEASED), parts, strict=False):
             if (split, label) in amounts:
-                raise InputError(f"--counts {text}: the split {name} is given twice; leave one out")
+                raise InputError(given, f": the split {name} is given twice; leave one out")
             amounts[split, label] = _amount(part.strip(), text)
     return amounts
 
@@ -97,7 +98,7 @@ def parse_amounts(texts: Iterable[str]) -> dict[Target, int | Fraction]:
 def _amount(part: str, text: str) -> int | Fraction:
     number = part.removesuffix("%")
     if not (number.isascii() and number.isdigit()):
-        raise InputError(f"--counts {text}: {part!r} is no whole number or share; write 5000 or 20%")
+        raise InputError(Argument("amounts", text), f": {part!r} is no whole number or share; write 5000 or 20%")
     return Fraction(int(number), 100) if part.endswith("%") else int(number)
 
 
@@ -112,7 +113,8 @@ def resolve(amounts: Amounts, records: Sequence[Record]) -> dict[Target, int]:
         total = sum(amount for (_, of), amount in amounts.items() if of is label and isinstance(amount, Fraction))
         if total > 1:
             raise InputError(
-                f"--counts: the shares of {label} images come to {float(total):.0%}; keep them within 100%"
+                Argument("amounts"),
+                f": the shares of {label} images come to {float(total):.0%}; keep them within 100%",
             )
     return {
         target: int(amount * supply[target[1]]) if isinstance(amount, Fraction) else amount

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import hint
 
 LARGEST = 1_000_000_000
@@ -66,8 +66,8 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
 
 
-def check_pattern(option: str, text: str | None) -> re.Pattern[str] | None:
-    """Check a regular expression that ``option`` gave; none for none.
+def check_pattern(name: str, text: str | None) -> re.Pattern[str] | None:
+    """Check a regular expression that the argument ``name`` gave; none for none.
 
     Raises:
         InputError: it is no regular expression.
@@ -75,18 +75,18 @@ def check_pattern(option: str, text: str | None) -> re.Pattern[str] | None:
     try:
         return None if text is None else re.compile(text)
     except re.error as error:
-        raise InputError(f"{option} {text}: not a regular expression ({error}); correct it") from error
+        raise InputError(Argument(name, text), f": not a regular expression ({error}); correct it") from error
 
 
 def compile_pattern(name: str, text: str | None) -> re.Pattern[str] | None:
-    """Check the expression of ``--NAME-pattern``; none for none.
+    """Check an expression whose first group is the ``name``; none for none.
 
     Raises:
         InputError: it is no regular expression, or has no group.
     """
-    pattern = check_pattern(f"--{name}-pattern", text)
+    pattern = check_pattern(name, text)
     if pattern is not None and not pattern.groups:
-        raise InputError(f"--{name}-pattern {text}: has no group; put the part that tells the {name} in brackets")
+        raise InputError(Argument(name, text), f": has no group; put the part that tells the {name} in brackets")
     return pattern
 
 

@@ -26,7 +26,7 @@ class ReaderOptions(BaseModel):
     slice_range: tuple[float, float] = Field(
         (0.0, 1.0), description="NIfTI: first and last slice as fractions of the axis"
     )
-    slice_step: int = Field(1, ge=1, description="NIfTI: every how manieth slice")
+    slice_step: int = Field(1, ge=1, description="NIfTI: take every n-th slice, 1 for all")
     percentiles: tuple[float, float] = Field(
         (0.5, 99.5), description="NIfTI: a volume's percentiles that become black and white"
     )

@@ -76,30 +76,38 @@ class Contrast(PretrainedDetector):
 
     name: ClassVar[str] = "contrast"
     Config: ClassVar[type[DetectorConfig]] = ContrastConfig
-    shapes: ClassVar[tuple[str, ...]] = (
-        "weight",
-        "bias",
-        "centre",
-        "whitener",
-        "typical",
-        "contrast_weight",
-        "usual",
-        "map_scale",
-    )
+    config: ContrastConfig
+    weight: Tensor
+    """(D,): of the pooled features in the log odds."""
+    bias: Tensor
+    """A scalar, added to the log odds."""
+    centre: Tensor
+    """(d,): mean of the measured features of healthy images."""
+    whitener: Tensor
+    """d x d: makes the length of a difference from the centre the distance's part in the log odds."""
+    typical: Tensor
+    """(2,): mean and standard deviation of ``evidence`` of healthy images that were not learned from."""
+    contrast_weight: Tensor
+    """A scalar in [0, 1]: how much of the score the pile tells; the rest is distance from healthy images."""
+    usual: Tensor
+    """1 x 1 x h x w: evidence at each place of healthy images."""
+    map_scale: Tensor
+    """A scalar: evidence beyond the usual that the map shows as 1."""
+    _measured: Tensor
 
     def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
-        self.config = config
         is_measured = self._is_measured()
-        self._measured = torch.from_numpy(np.flatnonzero(is_measured))
+        self.register_buffer("_measured", torch.from_numpy(np.flatnonzero(is_measured)), persistent=False)
         count = len(self._measured)
         # Before anything is learned nothing is evidence.
-        self.learned = {"weight": torch.zeros(len(is_measured)), "bias": torch.zeros(())}
-        self.learned |= {"centre": torch.zeros(count), "whitener": torch.zeros(count, count)}
-        self.learned |= {"typical": torch.tensor([0.0, 1.0]), "contrast_weight": torch.ones(())}
-        self.learned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
+        unlearned = {"weight": torch.zeros(len(is_measured)), "bias": torch.zeros(())}
+        unlearned |= {"centre": torch.zeros(count), "whitener": torch.zeros(count, count)}
+        unlearned |= {"typical": torch.tensor([0.0, 1.0]), "contrast_weight": torch.ones(())}
+        unlearned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
+        self._register_learned(unlearned)
 
-    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> dict[str, Tensor]:
+    def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         known, pile = (drawn(store.frame_groups, self.config.most, self.seed) for store in (healthy, mixed))
         features = np.concatenate(
             [
@@ -114,18 +122,20 @@ class Contrast(PretrainedDetector):
         groups = np.concatenate([np.array(healthy.frame_groups)[known], np.array(mixed.frame_groups)[pile]])
         is_mixed = np.arange(len(features)) >= len(known)
         task = PUProblem(features, is_mixed, groups, self._layer_scale(), self._is_measured(), self.seed)
-        found = learn(task, self.config, training.progress)
-        self.learned = {
-            name: torch.tensor(part, dtype=torch.float32, device=self.device)
-            for name, part in _parts(found, is_mixed).items()
-        }
-        odds = found.mixture.log_odds(found.crossfitted)
+        fit = learn(task, self.config, training.progress)
+        self._keep(
+            {
+                name: torch.tensor(part, dtype=torch.float32, device=self.device)
+                for name, part in _parts(fit, is_mixed).items()
+            }
+        )
+        odds = fit.mixture.log_odds(fit.crossfitted)
         of_pile = self._rank(mixed, pile, odds[is_mixed], training)
         if training.fabric.is_global_zero:
             stores = [mixed, *([training.held_out_mixed] if training.held_out_mixed else [])]
-            training.report(PileFindings.of(found, odds[~is_mixed], of_pile, stores))
+            training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores))
         usual = self._usual(healthy, training)
-        return self.learned | {"usual": usual, "map_scale": self._map_scale(mixed, usual, training)}
+        self._keep({"usual": usual, "map_scale": self._map_scale(mixed, usual, training)})
 
     def _rank(self, mixed: ImageStore, learned: NDArray[np.int64], odds: Floats, training: Training) -> Floats:
         """Log odds of the whole mixed set, then of what is held out of it: cross-fitted where it was learned from."""
@@ -150,7 +160,7 @@ class Contrast(PretrainedDetector):
         much as the strongest in the training pile, or more).
         """
         maps = self._maps(x)
-        unusual = (self._evidence(maps) - self.learned["usual"]) / self.learned["map_scale"]
+        unusual = (self._evidence(maps) - self.usual) / self.map_scale
         difference = interpolate(unusual, x.shape[-2:], mode="bilinear").clamp(0, 1)
         return Prediction(self._log_odds(_means(maps)), difference)
 
@@ -161,16 +171,6 @@ class Contrast(PretrainedDetector):
             with torch.autocast(x.device.type, enabled=False):
                 return self.evidence(x)
         return self._log_odds(_means(self._maps(x)))
-
-    @property
-    def typical(self) -> Tensor:
-        """(2,): mean and standard deviation of ``evidence`` of healthy images that were not learned from."""
-        return self.learned["typical"]
-
-    @property
-    def contrast_weight(self) -> Tensor:
-        """A scalar in [0, 1]: how much of the score the pile tells; the rest is distance from healthy images."""
-        return self.learned["contrast_weight"]
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         """Feature maps of a batch, averaged with the mirror image's mirrored maps."""
@@ -205,12 +205,12 @@ class Contrast(PretrainedDetector):
 
     def _away(self, features: Tensor) -> Tensor:
         """Whitened differences from healthy features, as long as the distance's part in the log odds."""
-        away: Tensor = (features[:, self._measured] - self.learned["centre"]) @ self.learned["whitener"]
+        away: Tensor = (features[:, self._measured] - self.centre) @ self.whitener
         return away
 
     def _log_odds(self, features: Tensor) -> Tensor:
         """(N,): of disease, for pooled features, (N, D)."""
-        odds: Tensor = features @ self.learned["weight"] + self._away(features).norm(dim=1) + self.learned["bias"]
+        odds: Tensor = features @ self.weight + self._away(features).norm(dim=1) + self.bias
         return odds
 
     def _evidence(self, maps: list[Tensor]) -> Tensor:
@@ -221,14 +221,14 @@ class Contrast(PretrainedDetector):
         """
         away = self._away(_means(maps))
         direction = away / away.norm(dim=1, keepdim=True).clamp_min(torch.finfo(away.dtype).tiny)
-        pull = direction @ self.learned["whitener"].T
-        weights = self.learned["weight"].repeat(len(pull), 1)
+        pull = direction @ self.whitener.T
+        weights = self.weight.repeat(len(pull), 1)
         weights[:, self._measured] += pull
         finest = max((part.shape[-2:] for part in maps), key=math.prod)
         split = torch.split(weights, [part.shape[1] for part in maps], dim=1)
         local = [torch.einsum("nchw,nc->nhw", part, w)[:, None] for part, w in zip(maps, split, strict=True)]
         total = torch.stack([_spread(part, finest) for part in local]).sum(dim=0)
-        beyond: Tensor = total - (pull @ self.learned["centre"]).view(-1, 1, 1, 1)
+        beyond: Tensor = total - (pull @ self.centre).view(-1, 1, 1, 1)
         return beyond
 
     def _usual(self, healthy: ImageStore, training: Training) -> Tensor:
@@ -247,7 +247,7 @@ class Contrast(PretrainedDetector):
 
     def _map_scale(self, mixed: ImageStore, usual: Tensor, training: Training) -> Tensor:
         """Evidence beyond the usual that is shown as 1."""
-        found = [
+        unusual = [
             (self._evidence(self._maps(x)) - usual).flatten().cpu().numpy()
             for x in batches(
                 mixed,
@@ -257,7 +257,7 @@ class Contrast(PretrainedDetector):
                 places=evenly_spaced(len(mixed), MAP_IMAGES),
             )
         ]
-        top = float(np.percentile(np.concatenate(found), MAP_PERCENTILE))
+        top = float(np.percentile(np.concatenate(unusual), MAP_PERCENTILE))
         return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)
 
 
@@ -274,15 +274,15 @@ def _spread(part: Tensor, size: torch.Size) -> Tensor:
     return fine + (part.mean(dim=(2, 3), keepdim=True) - fine.mean(dim=(2, 3), keepdim=True))
 
 
-def _parts(found: PUFit, is_mixed: NDArray[np.bool_]) -> dict[str, Any]:
-    """What scoring needs of what was found, by name."""
-    (weight, bias), (by_distance, by_contrast) = found.head, found.mixture.slopes
-    of_healthy, (apart, contrast_weight) = found.mixture.log_odds(found.crossfitted[~is_mixed]), found.weights
+def _parts(fit: PUFit, is_mixed: NDArray[np.bool_]) -> dict[str, Any]:
+    """What scoring needs of the fit, by name."""
+    (weight, bias), (by_distance, by_contrast) = fit.head, fit.mixture.slopes
+    of_healthy, (apart, contrast_weight) = fit.mixture.log_odds(fit.crossfitted[~is_mixed]), fit.weights
     return {
         "weight": by_contrast * weight,
-        "bias": found.mixture.intercept + by_contrast * bias,
-        "centre": found.distance.centre,
-        "whitener": by_distance * found.distance.whitener,
+        "bias": fit.mixture.intercept + by_contrast * bias,
+        "centre": fit.distance.centre,
+        "whitener": by_distance * fit.distance.whitener,
         "typical": [of_healthy.mean(), max(of_healthy.std(), SMALLEST_SPREAD)],
         "contrast_weight": contrast_weight / max(apart + contrast_weight, np.finfo(float).tiny),
     }

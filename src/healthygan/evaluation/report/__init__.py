@@ -1,6 +1,6 @@
 """The report of an evaluation as one HTML file that needs nothing else.
 
-Numbers, charts and pictures of cases, each made in a file of its own.
+``numbers``, ``charts`` and ``pictures`` prepare what is shown; ``templates/`` says it in HTML.
 """
 
 from healthygan.evaluation.report.page import write_report

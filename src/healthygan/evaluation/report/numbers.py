@@ -1,6 +1,7 @@
-"""The page's numbers: the headline with its warnings, the metrics, the controls, the settings."""
+"""The page's numbers: the few that matter most, the metrics, the controls."""
 
-from healthygan.evaluation.report.markup import safe, section, table
+from dataclasses import dataclass
+
 from healthygan.evaluation.report.rows import (
     HONEST_COLUMN,
     HONEST_NOTE,
@@ -12,123 +13,115 @@ from healthygan.evaluation.report.rows import (
     rate_rows,
 )
 from healthygan.evaluation.result import Evaluation
+from healthygan.stats.metrics import Performance
 
 
-def headline(evaluation: Evaluation) -> str:
-    """Title, warnings, and the few numbers that matter most, in a sentence too."""
-    cautions = "".join(f"<li>{safe(text)}</li>" for text in evaluation.cautions)
-    alert = f'<section class="alert"><h2>Before you read on</h2><ul>{cautions}</ul></section>\n' if cautions else ""
-    facts, sentence = (_pile_headline if evaluation.performance is None else _test_headline)(evaluation)
-    tiles = "".join(
-        f'<div class="tile"><dt>{name}</dt><dd>{value}<small>{note}</small></dd></div>' for name, value, note in facts
+@dataclass(frozen=True)
+class KeyNumber:
+    """A number in large print, its name above and a note below it."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The few numbers that matter most, and what they mean in plain sentences."""
+
+    numbers: list[KeyNumber]
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Two tables: the rates that need a threshold, and what needs none."""
+
+    thresholds: dict[str, str]  # a column each: its name, and how the threshold was set
+    rates: list[tuple[str, str, str]]  # name, then a value for each of ``thresholds``
+    areas: list[tuple[str, str]]  # name, value
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """An AUC beside the others."""
+
+    name: str
+    auc: str
+    bar: int  # length in %: what lies above chance
+    better: str = ""  # by how much the detector is; empty for itself
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The detector beside the shallow controls, the strongest control first."""
+
+    detector: ControlRow
+    rows: list[ControlRow]
+
+
+def headline(evaluation: Evaluation) -> Headline:
+    """The numbers that matter most: of a test with labels, or of a pile without."""
+    performance = evaluation.performance
+    return _pile_headline(evaluation) if performance is None else _test_headline(evaluation, performance)
+
+
+def metrics(evaluation: Evaluation) -> Metrics | None:
+    """The metrics; None for a pile without labels."""
+    performance = evaluation.performance
+    if performance is None:
+        return None
+    return Metrics(
+        thresholds={PAPER_COLUMN: PAPER_NOTE, HONEST_COLUMN: evaluation.honest_rule or HONEST_NOTE},
+        rates=rate_rows(performance),
+        areas=auc_rows(evaluation, performance),
     )
-    return (
-        f'<header><p class="kicker">{safe(evaluation.detector)} on {safe(evaluation.cohort)}</p>'
-        f"<h1>{safe(evaluation.title)}</h1></header>\n{alert}"
-        f'<section><dl class="tiles">{tiles}</dl><p class="lead">{sentence}</p></section>\n'
+
+
+def controls(evaluation: Evaluation) -> Controls | None:
+    """The detector's AUC beside those of the shallow controls; None without them."""
+    performance = evaluation.performance
+    if performance is None or not evaluation.controls:
+        return None
+    ranked = sorted(evaluation.controls.items(), key=lambda item: -item[1])
+    return Controls(
+        _control_row(evaluation.detector, performance.auc),
+        [_control_row(name, auc, f"{performance.auc - auc:+.3f}") for name, auc in ranked],
     )
 
 
-def _test_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], str]:
-    result = evaluation.performance
-    assert result is not None
-    low, high, level = result.auc_interval
-    facts = [("AUC", number(result.auc), f"{100 * level:g} % interval {number(low)} to {number(high)}")]
-    sentence = (
+def _test_headline(evaluation: Evaluation, performance: Performance) -> Headline:
+    low, high, level = performance.auc_interval
+    numbers = [KeyNumber("AUC", number(performance.auc), f"{100 * level:g} % interval {number(low)} to {number(high)}")]
+    meaning = (
         f"Shown one diseased and one healthy {evaluation.unit[:-1]} picked at random, the detector gives the "
-        f"diseased one the higher score {100 * result.auc:.0f} times in 100."
+        f"diseased one the higher score {100 * performance.auc:.0f} times in 100."
     )
-    rates = result.honest_rates
+    rates = performance.honest_rates
     if rates is not None:
         diseased, healthy = rates.tp + rates.fn, rates.tn + rates.fp
-        facts.append(
-            (
-                "Recall, honest threshold",
-                number(rates.recall),
-                f"{rates.tp:,} of {diseased:,} diseased found",
-            )
-        )
-        facts.append(
-            (
+        numbers += [
+            KeyNumber("Recall, honest threshold", number(rates.recall), f"{rates.tp:,} of {diseased:,} diseased found"),
+            KeyNumber(
                 "Specificity, honest threshold",
                 number(rates.specificity),
                 f"{rates.fp:,} false alarms in {healthy:,} healthy",
-            )
-        )
-        sentence += (
-            f" At a threshold set without looking at the test labels ({safe(evaluation.honest_rule)}) "
+            ),
+        ]
+        meaning += (
+            f" At a threshold set without looking at the test labels ({evaluation.honest_rule}) "
             f"it finds {rates.tp:,} of {diseased:,} diseased {evaluation.unit} and calls {rates.fp:,} of {healthy:,} "
             "healthy ones diseased."
         )
-    return facts, sentence
+    return Headline(numbers, meaning)
 
 
-def _pile_headline(evaluation: Evaluation) -> tuple[list[tuple[str, str, str]], str]:
-    facts = [(name.capitalize(), value, "") for name, value in pile_rows(evaluation)]
-    sentence = "Nobody has annotated these images, so nothing here says how often the detector is right."
+def _pile_headline(evaluation: Evaluation) -> Headline:
+    meaning = "Nobody has annotated these images, so nothing here says how often the detector is right."
     if evaluation.honest_rule:
-        sentence += f" The threshold: {safe(evaluation.honest_rule)}."
-    return facts, sentence
+        meaning += f" The threshold: {evaluation.honest_rule}."
+    return Headline([KeyNumber(name.capitalize(), value) for name, value in pile_rows(evaluation)], meaning)
 
 
-def metrics(evaluation: Evaluation) -> str:
-    """The metrics as tables; empty for a pile without labels."""
-    result = evaluation.performance
-    if result is None:
-        return ""
-    rates = "".join(
-        f'<tr><th scope="row">{name}</th><td>{paper}</td><td>{honest}</td></tr>'
-        for name, paper, honest in rate_rows(result)
-    )
-    areas = "".join(
-        f'<tr><th scope="row">{safe(name)}</th><td>{value}</td></tr>' for name, value in auc_rows(evaluation, result)
-    )
-    return section(
-        "metrics",
-        "Metrics",
-        '<div class="beside">'
-        + table(
-            f"<th></th><th>{PAPER_COLUMN}<small>{PAPER_NOTE}</small></th>"
-            f"<th>{HONEST_COLUMN}<small>{safe(evaluation.honest_rule or HONEST_NOTE)}</small></th>",
-            rates,
-        )
-        + table("<th>without a threshold</th><th></th>", areas)
-        + "</div>",
-    )
-
-
-def controls(evaluation: Evaluation) -> str:
-    """The detector's AUC beside those of the shallow controls; empty without them."""
-    result = evaluation.performance
-    if result is None or not evaluation.controls:
-        return ""
-    ranked = sorted(evaluation.controls.items(), key=lambda item: -item[1])
-    rows = _control_row(evaluation.detector, result.auc, "", "own") + "".join(
-        _control_row(name, value, f"{result.auc - value:+.3f}", "") for name, value in ranked
-    )
-    return section(
-        "controls",
-        "Shallow controls",
-        "<p>What a single plain number about each image achieves on the same test, whichever way round it "
-        "works better. A detector is worth its difference to these.</p>"
-        + table('<th></th><th>AUC</th><th class="bar"></th><th>detector is better by</th>', rows, "controls"),
-    )
-
-
-def _control_row(name: str, value: float, better: str, style: str) -> str:
-    share = max(0.0, 200 * (value - 0.5))  # the bar shows what lies above chance
-    return (
-        f'<tr class="{style}"><th scope="row">{safe(name)}</th><td>{number(value)}</td>'
-        f'<td class="bar"><span style="width:{share:.0f}%"></span></td><td>{better}</td></tr>'
-    )
-
-
-def settings(evaluation: Evaluation) -> str:
-    """The run's settings as a table; empty without them."""
-    if not evaluation.settings:
-        return ""
-    rows = "".join(
-        f'<tr><th scope="row">{safe(name)}</th><td>{safe(value)}</td></tr>'
-        for name, value in evaluation.settings.items()
-    )
-    return section("settings", "Settings", table("<th>setting</th><th>value</th>", rows, "settings"))
+def _control_row(name: str, auc: float, better: str = "") -> ControlRow:
+    return ControlRow(name, number(auc), round(max(0.0, 200 * (auc - 0.5))), better)

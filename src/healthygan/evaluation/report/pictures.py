@@ -1,27 +1,63 @@
 """The page's pictures: the images worth looking at, with their maps, on one scale."""
 
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 
-from healthygan.evaluation.report.markup import data_url, safe, section
 from healthygan.evaluation.result import GROUPS, Case, Evaluation
 from healthygan.stats.metrics import called_diseased
 from healthygan.viz import overlays
 
 
-def pictures(evaluation: Evaluation) -> str:
-    """The groups of cases, each with its panels; empty without cases."""
-    shown = [case for cases in evaluation.cases.values() for case in cases]
-    if not shown:
-        return ""
-    top = _scale_top(shown)
-    scale = "" if top is None else _scale(top, any(case.translated is not None for case in shown))
-    groups = "".join(_group(key, evaluation, top or 1.0) for key in GROUPS if evaluation.cases.get(key))
-    of_patient = '<p class="note">Of each patient the image with the highest score is shown.</p>'
-    note = of_patient if evaluation.unit == "patients" else ""
-    return section("pictures", "Pictures", note + scale + groups)
+@dataclass(frozen=True)
+class Scale:
+    """The colours of all maps of the page."""
+
+    png: bytes
+    top: float  # the value in full colour
+    translated: bool  # the maps show what a translation changed, rather than a score for each place
+
+
+@dataclass(frozen=True)
+class Card:
+    """A case: its verdict (empty without a threshold), its facts, its panels as PNG files by title."""
+
+    name: str
+    verdict: str
+    facts: list[str]
+    panels: dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cases to look at for one reason."""
+
+    key: str
+    title: str
+    hint: str
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All groups, and the scale that their maps share, if any has a map."""
+
+    scale: Scale | None
+    groups: list[Group]
+
+
+def pictures(evaluation: Evaluation) -> Pictures | None:
+    """The groups of cases, each with its panels; None without cases."""
+    cases = [case for group in evaluation.cases.values() for case in group]
+    if not cases:
+        return None
+    top = _scale_top(cases)
+    translated = any(case.translated is not None for case in cases)
+    return Pictures(
+        scale=None if top is None else Scale(overlays.png(overlays.colour_scale()), top, translated),
+        groups=[_group(key, evaluation, top or 1.0) for key in GROUPS if evaluation.cases.get(key)],
+    )
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
@@ -32,47 +68,25 @@ def _scale_top(cases: Sequence[Case]) -> float | None:
     return max(float(np.percentile(np.concatenate(maps), 99.9)), 1e-6)
 
 
-def _scale(top: float, translated: bool) -> str:
-    meaning = (
-        "The difference map is |x - x'| / 2: how much the detector changed each pixel of the image x to heal it."
-        if translated
-        else "The anomaly map shows how far each place speaks for disease, on this detector's own scale from 0 to 1."
-    )
-    return (
-        f'<div class="scale"><span>{"unchanged" if translated else "usual"}</span>'
-        f'<img src="{data_url(overlays.png(overlays.colour_scale()))}" alt="colours of the maps">'
-        f"<span>{top:.2g} or more</span></div>"
-        f'<p class="note">{meaning} All maps of this page share this scale. A cyan line is a known lesion.</p>'
-    )
-
-
-def _group(key: str, evaluation: Evaluation, top: float) -> str:
+def _group(key: str, evaluation: Evaluation, top: float) -> Group:
     title, hint = (text.replace("images", evaluation.unit) for text in GROUPS[key])
-    cards = "".join(_card(case, evaluation, top) for case in evaluation.cases[key])
-    return f'<h3 id="{key}">{title}</h3><p>{hint}</p><div class="cards">{cards}</div>'
+    return Group(key, title, hint, [_card(case, evaluation, top) for case in evaluation.cases[key]])
 
 
-def _card(case: Case, evaluation: Evaluation, top: float) -> str:
-    known = [part for part in (case.label, case.source and f"source {case.source}") if part]
-    verdict = _verdict(case, evaluation.honest_threshold)
-    badge = f'<span class="badge {verdict.replace(" ", "-")}">{verdict}</span>' if verdict else ""
-    facts = " · ".join([f"score {case.score:.4g}", f"rank {case.rank:,} of {len(evaluation.scores):,}", *known])
-    return (
-        f'<article class="card"><h4><bdi>{safe(case.name)}</bdi>{badge}</h4>'
-        f"<p>{safe(facts)}</p>{_panels(case, top)}</article>"
-    )
+def _card(case: Case, evaluation: Evaluation, top: float) -> Card:
+    facts = [f"score {case.score:.4g}", f"rank {case.rank:,} of {len(evaluation.scores):,}"]
+    if case.label:
+        facts.append(case.label)
+    if case.source:
+        facts.append(f"source {case.source}")
+    return Card(case.name, _verdict(case, evaluation.honest_threshold), facts, _panels(case, top))
 
 
-def _panels(case: Case, top: float) -> str:
+def _panels(case: Case, top: float) -> dict[str, bytes]:
     if case.original is None:
-        return ""
-    shown = overlays.panels(case.original, case.translated, case.mask, case.difference, case.lesion, top)
-    pictures = "".join(
-        f'<figure><img src="{data_url(overlays.png(picture))}" alt="{escape(title)} of {safe(case.name)}">'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
-        for title, picture in shown.items()
-    )
-    return f'<div class="panels">{pictures}</div>'
+        return {}
+    panels = overlays.panels(case.original, case.translated, case.mask, case.difference, case.lesion, top)
+    return {title: overlays.png(panel) for title, panel in panels.items()}
 
 
 def _verdict(case: Case, threshold: float | None) -> str:

@@ -12,21 +12,21 @@ HONEST_COLUMN = "honest"
 HONEST_NOTE = "threshold from healthy or validation data alone"
 
 
-def rate_rows(result: Performance) -> list[tuple[str, str, str]]:
+def rate_rows(performance: Performance) -> list[tuple[str, str, str]]:
     """Name, paper's way, honest: the same rows for the page and the terminal."""
-    paper, honest = result.paper_rates, result.honest_rates
+    paper, honest = performance.paper_rates, performance.honest_rates
     rows = [(_name(rate), _rate(paper, rate), _rate(honest, rate)) for rate in RATES]
     rows.append(("threshold", _threshold(paper), _threshold(honest)))
     return rows
 
 
-def auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, str]]:
+def auc_rows(evaluation: Evaluation, performance: Performance) -> list[tuple[str, str]]:
     """Name and value of what needs no threshold, as far as it is known."""
-    low, high, level = result.auc_interval
+    low, high, level = performance.auc_interval
     rows = [
-        ("AUC", number(result.auc)),
+        ("AUC", number(performance.auc)),
         (f"{100 * level:g} % interval", f"{number(low)} to {number(high)}"),
-        ("AUC by patient", number(result.auc_by_patient)),
+        ("AUC by patient", number(performance.auc_by_patient)),
         ("pixel AUC of the difference maps", number(evaluation.pixel_auroc)),
         ("AUPRO of the difference maps, to 0.3", number(evaluation.aupro)),
         ("best Dice of the difference maps (optimistic)", number(evaluation.best_dice)),
@@ -34,9 +34,9 @@ def auc_rows(evaluation: Evaluation, result: Performance) -> list[tuple[str, str
     ]
     if evaluation.comparison is not None:
         ours, theirs, error, p_value = evaluation.comparison
-        found = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
+        difference = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
         rows.append((f"AUC by patient of {evaluation.rival}", number(theirs)))
-        rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else found))
+        rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else difference))
     return [row for row in rows if row[1] != "–"]
 
 

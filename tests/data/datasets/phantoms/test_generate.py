@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.phantoms import LESIONS, drawn, each_kind
 from healthygan.common.errors import InputError
 from healthygan.data.checks import verify
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.datasets.phantoms import generate as phantoms
 from healthygan.data.datasets.phantoms.generate import KINDS, Kind, Phantom, make_phantom, write_cohort
-from healthygan.data.datasets.phantoms.lesions import BRAIN_LESIONS, CHEST_LESIONS
 from healthygan.data.inspection.controls import control_aucs, controls
-
-LESIONS = {"chest": set(CHEST_LESIONS), "brain": set(BRAIN_LESIONS)}
-each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-def drawn(kind: Kind, seed: int, diseased: bool, size: int = 64) -> Phantom:
-    return make_phantom(kind, size, np.random.default_rng((5, seed)), diseased)
 
 
 def small_cohort(folder: Path, seed: int = 3, size: int = 32) -> Path:
@@ -65,48 +58,6 @@ def test_healthy_phantoms_have_no_lesion(kind: Kind) -> None:
 
     assert not phantom.lesion.any()
     assert (phantom.kinds, phantom.severity) == ((), 0.0)
-
-
-@each_kind
-def test_every_kind_of_lesion_occurs_and_each_leaves_a_mask(kind: Kind) -> None:
-    sick = [drawn(kind, seed, True) for seed in range(60)]
-
-    assert {name for phantom in sick for name in phantom.kinds} == LESIONS[kind]
-    assert {len(phantom.kinds) for phantom in sick} == {1, 2}
-    assert all(0.005 < phantom.lesion.mean() < 0.3 for phantom in sick)
-    severities = [phantom.severity for phantom in sick]
-    assert 0 <= min(severities) < 0.3 < 0.9 < max(severities) <= 1
-
-
-@each_kind
-def test_twins_differ_within_the_mask_and_hardly_elsewhere(kind: Kind) -> None:
-    for seed in range(25):
-        sick, healthy = drawn(kind, seed, True), drawn(kind, seed, False)
-        difference = np.abs(sick.image - healthy.image)
-
-        assert difference[sick.lesion].sum() > 0.7 * difference.sum(), sick.kinds
-        assert difference[sick.lesion].mean() > 20 * difference[~sick.lesion].mean(), sick.kinds
-
-
-@each_kind
-def test_lesions_both_brighten_and_darken(kind: Kind) -> None:
-    changes = []
-    for seed in range(25):
-        sick, healthy = drawn(kind, seed, True), drawn(kind, seed, False)
-        changes.append((sick.image - healthy.image)[sick.lesion].mean())
-
-    assert np.sum(np.array(changes) > 0.03) >= 5
-    assert np.sum(np.array(changes) < -0.03) >= 5
-
-
-@each_kind
-def test_a_subject_looks_the_same_at_another_size(kind: Kind) -> None:
-    small, large = drawn(kind, 4, False, 64).image, drawn(kind, 4, False, 128).image
-    stranger = drawn(kind, 5, False, 64).image
-    halved = large.reshape(64, 2, 64, 2).mean(axis=(1, 3))
-
-    assert np.corrcoef(small.ravel(), halved.ravel())[0, 1] > 0.97
-    assert np.corrcoef(small.ravel(), stranger.ravel())[0, 1] < 0.95
 
 
 @each_kind
