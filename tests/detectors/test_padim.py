@@ -10,7 +10,7 @@ from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
-from healthygan.detectors.padim import PaDiM, PaDiMConfig, gaussians, mahalanobis
+from healthygan.detectors.padim import PLACES, PaDiM, PaDiMConfig, factorise, gaussians, mahalanobis
 from healthygan.detectors.pretrained import smooth_map
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
@@ -43,6 +43,23 @@ def test_streamed_covariances_do_not_depend_on_how_images_come_and_do_not_cancel
     for place in range(3):
         expected = np.cov(data[place].T)
         np.testing.assert_allclose(covariance[place], expected, atol=5e-3 * np.abs(expected).max())
+
+
+def test_statistics_and_factors_round_once_wherever_a_place_lies():
+    """More places than are computed at a time, of features far from 0 and nearly dependent on each other."""
+    data = torch.from_numpy(draws(places=2 * PLACES["cpu"] + 1)).float()
+    mean, covariance = gaussians(iter(data.split([64, 1, 135], dim=1)))
+    assert mean.dtype == covariance.dtype == torch.float32
+    exact = np.stack([np.cov(rows.T) for rows in data.double().numpy()])
+    assert torch.equal(mean, data.double().mean(dim=1).float())
+    np.testing.assert_allclose(covariance, exact, rtol=0, atol=3e-7 * np.abs(exact).max())
+    factors = factorise(covariance.clone())
+    np.testing.assert_array_equal(factors, np.linalg.cholesky(covariance.double().numpy()).astype(np.float32))
+
+
+def test_a_covariance_that_is_not_positive_is_told():
+    with pytest.raises(torch.linalg.LinAlgError):
+        factorise(-torch.eye(3)[None])
 
 
 def test_one_image_has_no_covariance():

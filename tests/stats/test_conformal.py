@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import beta, binomtest, kstest
+from scipy.stats import beta, kstest
 
 from healthygan.stats.conformal import (
-    coverage_interval,
     healthy_needed,
     healthy_needed_for_worklist,
     p_values,
@@ -24,8 +23,12 @@ def test_conformal_threshold_lies_just_above_the_kth_smallest_score() -> None:
     healthy = np.array([5.0, 1.0, 4.0, 2.0, 3.0, 9.0, 8.0, 7.0, 6.0])
     assert threshold_for_specificity(healthy, 0.5) == np.nextafter(5.0, math.inf)
     assert threshold_for_specificity(healthy, 0.9) == np.nextafter(9.0, math.inf)
-    assert threshold_for_specificity(healthy[:8], 0.9) == math.inf
-    assert threshold_for_specificity(np.array([]), 0.5) == math.inf
+
+
+@pytest.mark.parametrize(("count", "specificity"), [(8, 0.9), (0, 0.5)])
+def test_too_few_healthy_scores_set_no_threshold(count: int, specificity: float) -> None:
+    with pytest.raises(ValueError, match=rf"{count} held-out healthy images promise no specificity {specificity}"):
+        threshold_for_specificity(np.arange(count, dtype=float), specificity)
 
 
 def test_conformal_threshold_does_not_call_scores_equal_to_the_kth() -> None:
@@ -38,8 +41,9 @@ def test_conformal_threshold_does_not_call_scores_equal_to_the_kth() -> None:
 def test_healthy_needed_is_the_least_number_with_a_finite_threshold(specificity: float, needed: int) -> None:
     scores = np.arange(needed, dtype=float)
     assert healthy_needed(specificity) == needed
-    assert threshold_for_specificity(scores, specificity) < math.inf
-    assert threshold_for_specificity(scores[:-1], specificity) == math.inf
+    assert math.isfinite(threshold_for_specificity(scores, specificity))
+    with pytest.raises(ValueError, match=f"{needed} are needed"):
+        threshold_for_specificity(scores[:-1], specificity)
 
 
 @pytest.mark.parametrize("specificity", [0.0, 1.0, -0.1, math.nan])
@@ -73,9 +77,6 @@ def test_coverage_over_1000_draws_is_the_exact_beta(count: int, specificity: flo
     kept = thresholds(count, specificity, 1000, seed=count)
     k = math.ceil(round((count + 1) * specificity, 9))
     assert kstest(kept, beta(k, count + 1 - k).cdf).pvalue > 0.01
-    low, high, _ = coverage_interval(count, specificity, 0.95)
-    inside = int(((kept >= low) & (kept <= high)).sum())
-    assert binomtest(inside, 1000, 0.95).pvalue > 0.01
 
 
 def test_realised_specificity_lies_within_its_interval_as_often_as_said() -> None:
@@ -85,17 +86,19 @@ def test_realised_specificity_lies_within_its_interval_as_often_as_said() -> Non
     counted = random.binomial(80, kept) / 80
     inside = float(((counted >= low) & (counted <= high)).mean())
     assert 0.88 < inside < 0.96  # counts are whole: a little more than 0.90
-    wide, narrow = realised_interval(60, 80, 0.9), coverage_interval(60, 0.9)
-    assert wide.low < narrow.low and wide.high >= narrow.high
+    wide, narrow = realised_interval(60, 80, 0.9), realised_interval(60, 100_000, 0.9)
+    exact = beta(55, 6).ppf([0.025, 0.975])  # of the true specificity, which endless counting comes to
+    assert (narrow.low, narrow.high) == pytest.approx(exact, abs=1e-3)
+    assert wide.low < exact[0] and wide.high >= exact[1]
 
 
 def test_intervals_of_a_coverage_that_cannot_be_promised_are_refused() -> None:
     with pytest.raises(ValueError, match=r"8 held-out healthy images promise no specificity 0\.9; 9 are needed"):
-        coverage_interval(8, 0.9)
+        realised_interval(8, 100, 0.9)
     with pytest.raises(ValueError, match="no healthy image was tested"):
         realised_interval(20, 0, 0.9)
     with pytest.raises(ValueError, match="level 95"):
-        coverage_interval(20, 0.9, 95)
+        realised_interval(20, 100, 0.9, 95)
 
 
 def test_p_values_count_the_healthy_scores_at_or_above() -> None:
@@ -116,6 +119,9 @@ def test_a_p_value_of_at_most_one_minus_specificity_is_a_score_at_the_threshold(
     random = np.random.default_rng(1)
     for count in (9, 19, 33, 50):
         healthy, new = random.integers(0, 15, count) / 15, random.integers(0, 15, 60) / 15  # with ties
+        if count < healthy_needed(specificity):
+            assert (p_values(new, healthy) > 1 - specificity).all()
+            continue
         called = called_diseased(new, threshold_for_specificity(healthy, specificity))
         assert called.tolist() == (p_values(new, healthy) <= 1 - specificity + 1e-12).tolist()
 

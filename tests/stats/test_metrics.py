@@ -8,8 +8,10 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 
 from healthygan.stats.metrics import (
     PatientScore,
+    Ranking,
     Rates,
     auc,
+    mean_roc,
     measure,
     patient_scores,
     rates_at,
@@ -166,3 +168,18 @@ def test_measure_gives_no_auc_by_patient_when_every_patient_is_diseased() -> Non
         generator=np.random.default_rng(0),
     )
     assert result.auc_by_patient is None
+
+
+def test_the_mean_of_curves_lies_between_them_at_the_rates_asked_for() -> None:
+    grid = np.linspace(0, 1, 5)
+    perfect = roc(np.array([0.0, 1.0]), np.array([False, True]))
+    reversed_ = roc(np.array([1.0, 0.0]), np.array([False, True]))
+    assert mean_roc([perfect], grid).tolist() == [1] * 5
+    assert mean_roc([perfect, reversed_], grid).tolist() == [0.5] * 4 + [1]
+
+
+def test_a_ranking_counts_weighted_images_at_or_above_each_distinct_score() -> None:
+    ranking = Ranking(np.array([0.2, 0.9, 0.5, 0.5]), np.array([False, True, True, False]))
+    tp, fp = ranking.called(np.array([1, 2, 0, 3]))
+    assert tp.tolist() == [2, 2, 2]
+    assert fp.tolist() == [0, 3, 4]

@@ -18,16 +18,15 @@ def roc_picture(results: Results) -> bytes:
     curves = {}
     for row in results.rows:
         if row.finished:
-            points = [metrics.roc(run.judged, results.test.labels) for run in row.finished]
-            mean = np.mean([np.interp(GRID, p.false_positive_rate, p.true_positive_rate) for p in points], axis=0)
+            mean = metrics.mean_roc([metrics.roc(run.judged, results.test.labels) for run in row.finished], GRID)
             curves[f"{row.method.name} {short(row.cells['auc'].mean)}"] = (GRID, mean)
     return charts.roc_comparison(curves)
 
 
 def maps_picture(results: Results) -> bytes:
     """Images as rows, diseased ones first; the maps of every method's first seed as columns (PNG)."""
-    rows_found = [row for row in results.rows if row.finished]
-    columns = [_map_column(row, results) for row in rows_found]
+    finished = [row for row in results.rows if row.finished]
+    columns = [_map_column(row, results) for row in finished]
     count = {True: 0, False: 0}
     rows = {}
     for number, example in enumerate(results.examples):
@@ -42,7 +41,7 @@ def maps_picture(results: Results) -> bytes:
         f"Test images drawn blindly. Each method's colours end at the {TOP_PERCENTILE:g}th percentile of its own maps "
         f"here; below a map the score's rank among all, 1 = highest. Cyan: known lesion."
     )
-    return charts.picture_grid(["image", *(row.method.name for row in rows_found)], rows, note)
+    return charts.picture_grid(["image", *(row.method.name for row in finished)], rows, note)
 
 
 def _map_column(row: Row, results: Results) -> list[charts.Tile]:

@@ -13,7 +13,9 @@ from healthygan.benchmark.job import Cost, Predicted
 from healthygan.benchmark.published import PublishedResult
 from healthygan.common.run_folder import Decision
 from healthygan.stats import metrics
+from healthygan.stats.arrays import group_numbers
 from healthygan.stats.metrics import Rates
+from healthygan.stats.resampling import resamples_of_both_classes, tails
 
 RATES = ("precision", "recall", "specificity", "f1")
 PAPER, HONEST = "paper", "honest"
@@ -120,7 +122,7 @@ class Results:
 
 
 class Curve:
-    """The ROC points of one scoring, for any weights of its images (a bootstrap resample is such weights).
+    """The numbers of one scoring, for any weights of its images (a bootstrap resample is such weights).
 
     Args:
         scores: (N,), finite.
@@ -129,26 +131,21 @@ class Curve:
     """
 
     def __init__(self, scores: NDArray[np.float64], labels: NDArray[np.bool_], honest: float | None) -> None:
-        self._order = np.argsort(-scores, kind="stable")
-        self._truth = labels[self._order]
-        falling = scores[self._order]
-        self._ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
-        self._called = None if honest is None else metrics.called_diseased(falling, honest)
+        self._ranking = metrics.Ranking(scores, labels)
+        self._labels = labels
+        self._called = None if honest is None else metrics.called_diseased(scores, honest)
 
     def measure(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
         """(len(COLUMNS),): every number, where image i counts ``weights[i]`` times."""
-        counts = weights[self._order]
-        diseased = counts * self._truth
-        tp = np.cumsum(diseased)[self._ends]
-        fp = np.cumsum(counts)[self._ends] - tp
+        tp, fp = self._ranking.called(weights)
         positives, negatives = int(tp[-1]), int(fp[-1])
         area = float(np.trapezoid(np.append(0, tp), np.append(0, fp))) / (positives * negatives)
-        best = _equal_rates(tp / positives, 1 - fp / negatives)
-        found = [area, *_rates(int(tp[best]), int(fp[best]), positives, negatives)]
+        best = metrics.most_equal_rates(tp / positives, 1 - fp / negatives)
+        paper = _rates(int(tp[best]), int(fp[best]), positives, negatives)
         if self._called is None:
-            return np.array([*found, *[math.nan] * len(RATES)])
-        hits, calls = int(diseased[self._called].sum()), int(counts[self._called].sum())
-        return np.array([*found, *_rates(hits, calls - hits, positives, negatives)])
+            return np.array([area, *paper, *[math.nan] * len(RATES)])
+        hits, calls = int(weights[self._called & self._labels].sum()), int(weights[self._called].sum())
+        return np.array([area, *paper, *_rates(hits, calls - hits, positives, negatives)])
 
 
 def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = RESAMPLES) -> dict[str, Cell]:
@@ -163,7 +160,7 @@ def summarise(test: GroundTruth, finished: Sequence[Finished], resamples: int = 
     drawn = np.stack(
         [np.mean([curve.measure(weights) for curve in curves], axis=0) for weights in resample(test, resamples)]
     )
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    low, high = np.quantile(drawn, tails(LEVEL), axis=0)
     spread = seeds.std(axis=0, ddof=1) if len(seeds) > 1 else np.full(len(COLUMNS), math.nan)
     table = np.stack([seeds.mean(axis=0), spread, low, high]).T.tolist()
     cells = {
@@ -184,15 +181,9 @@ def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
 
 def resample(test: GroundTruth, resamples: int) -> Iterator[NDArray[np.int64]]:
     """How often each image counts in each bootstrap resample of patients; always the same ones."""
-    random = np.random.default_rng(0)
-    _, group = np.unique(np.array(test.patients), return_inverse=True)
-    count = int(group.max()) + 1
-    found = 0
-    while found < resamples:
-        weights = np.bincount(random.integers(count, size=count), minlength=count)[group]
-        if 0 < (weights * test.labels).sum() < weights.sum():  # one class alone tells nothing
-            found += 1
-            yield weights
+    groups = group_numbers(test.patients, len(test.labels))
+    for members in resamples_of_both_classes(groups, test.labels, resamples, np.random.default_rng(0)):
+        yield np.bincount(members, minlength=len(test.labels))
 
 
 def marks(rows: Sequence[Row], column: str, digits: int = 3) -> tuple[set[str], set[str]]:
@@ -205,12 +196,6 @@ def marks(rows: Sequence[Row], column: str, digits: int = 3) -> tuple[set[str], 
     levels = sorted(set(shown.values()), reverse=True)[:2]
     best, second = ({name for name, value in shown.items() if value == level} for level in [*levels, None, None][:2])
     return best, second
-
-
-def _equal_rates(recall: NDArray[np.float64], specificity: NDArray[np.float64]) -> int:
-    """The paper's threshold, as ``metrics.threshold_equal_rates`` takes it."""
-    gap = np.abs(recall - specificity).round(12)
-    return int(np.lexsort((-(recall + specificity), gap))[0])
 
 
 def _rates(tp: int, fp: int, positives: int, negatives: int) -> list[float]:

@@ -27,6 +27,7 @@ from healthygan.benchmark.job import DONE, FAILED, STAGES, Job, work
 from healthygan.benchmark.results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
 from healthygan.common.errors import Argument, InputError, Stopped
 from healthygan.common.files import write_text
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.version import __version__
 from healthygan.data.checks import verify
@@ -332,8 +333,7 @@ def _last_line(job: Job, process: BaseProcess) -> str:
 
 def _threads(workers: int) -> int:
     """Threads of each process: never more than the cores, or than OMP_NUM_THREADS."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(torch.get_num_threads(), cores // workers))
+    return max(1, min(torch.get_num_threads(), usable_cores() // workers))
 
 
 def paper_cohort(cohort: Cohort) -> str | None:
@@ -346,6 +346,6 @@ def _machine(workers: int) -> str:
     threads = _threads(workers)
     return (
         f"healthygan {__version__}, torch {torch.__version__} on {platform.machine()} {platform.system()}, {device}"
-        f"{os.cpu_count()} cores; {workers} training{'s' * (workers > 1)} at a time, {threads} thread"
+        f"{usable_cores()} cores; {workers} training{'s' * (workers > 1)} at a time, {threads} thread"
         f"{'s' * (threads > 1)} each"
     )

@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from healthygan.common.errors import InputError, UnreadableImage
 from healthygan.common.files import content_hash, write_json
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers.reading import probe, read_frames
@@ -76,7 +78,8 @@ class ImageStore:
 
         Args:
             groups: patient of each path; by default each file is its own. No part of what is stored.
-            cache: folder of all stores; by default $HEALTHYGAN_CACHE, else healthygan in the user's cache folder.
+            cache: folder of all stores; by default $HEALTHYGAN_CACHE, else healthygan in the user's cache folder
+                (Linux: $XDG_CACHE_HOME, else ~/.cache).
             workers: threads that decode (the libraries leave Python's lock while they do); by default one a core.
             strict: refuse the first unreadable file instead of counting it.
             title: what progress and errors call it.
@@ -91,7 +94,7 @@ class ImageStore:
             raise InputError(f"{title}: no image file is given; name at least one")
         if groups is not None and len(groups) != len(paths):
             raise ValueError(f"{len(groups)} groups for {len(paths)} paths; give one each")
-        workers = workers or os.cpu_count() or 1
+        workers = workers or usable_cores()
         home = cache or default_cache()
         folder = home / _key(_hashes(paths, home, workers, title, progress), preprocessing)
         store = _whole_store(folder, paths, groups, preprocessing)
@@ -151,7 +154,7 @@ def default_cache() -> Path:
     """Where stores go unless told otherwise."""
     if chosen := os.environ.get("HEALTHYGAN_CACHE"):
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "healthygan"
+    return user_cache_path("healthygan", appauthor=False)
 
 
 class _Builder:
@@ -208,10 +211,10 @@ class _Builder:
         self.partial.mkdir(parents=True)
         self.frames, self.failures = [], {}
         with ThreadPoolExecutor(self.workers) as pool:
-            for number, found in enumerate(pool.map(self._frames_or_reason, self.paths)):
-                self.frames.append([] if isinstance(found, str) else found)
-                if isinstance(found, str):
-                    self._fail(number, found)
+            for number, frames in enumerate(pool.map(self._frames_or_reason, self.paths)):
+                self.frames.append([] if isinstance(frames, str) else frames)
+                if isinstance(frames, str):
+                    self._fail(number, frames)
         pixels_shape, done_shape = self._shapes()
         _check_room(self.partial, int(np.prod(pixels_shape)) * 2)
         make = np.lib.format.open_memmap
@@ -300,9 +303,9 @@ def _hashes(paths: Sequence[Path], home: Path, workers: int, title: str, progres
     def note(path: Path) -> list[int | str]:
         try:
             status = path.stat()
-            found = known.get(str(path.absolute()), [])
+            entry = known.get(str(path.absolute()), [])
             mark: list[int | str] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            return found if found[:3] == mark and len(found) == 4 else [*mark, content_hash(path)]
+            return entry if entry[:3] == mark and len(entry) == 4 else [*mark, content_hash(path)]
         except OSError:
             return []
 

@@ -24,6 +24,9 @@ from healthygan.detectors.pretrained import (
 )
 from healthygan.training.loop import Training
 
+PLACES = {"cpu": 8, "cuda": 512, "mps": 512}
+"""Whose statistics are computed at a time: in float64 all would take twice the memory, and few stay in the cache."""
+
 
 class PaDiMConfig(PretrainedConfig):
     """The paper's values, but for the backbone (paper: resnet18 or wide_resnet50_2)."""
@@ -73,8 +76,7 @@ class PaDiM(PretrainedDetector):
         images = batches(healthy, self.device, "healthy set: features", training.progress)
         mean, covariance = gaussians(self._embedded(x).flatten(2).permute(2, 0, 1) for x in images)
         covariance.diagonal(dim1=1, dim2=2).add_(self.config.regularisation)
-        torch.linalg.cholesky(covariance, out=covariance)
-        self._keep({"mean": mean, "cholesky": covariance})
+        self._keep({"mean": mean, "cholesky": factorise(covariance)})
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
@@ -96,34 +98,55 @@ class PaDiM(PretrainedDetector):
 def gaussians(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and covariance of each place from parts of the images, in the memory of one covariance a place.
 
-    Each part is merged by its own mean and scatter (Chan, Golub and LeVeque 1979), so that nothing cancels.
+    Each part is merged by its own mean and scatter (Chan, Golub and LeVeque 1979), so that nothing cancels; what is
+    added up is computed in float64, some places at a time.
 
     Args:
         parts: P x n x d each, any n of 1 and more.
 
     Returns:
-        Mean, P x d, and covariance with n - 1 in the denominator, P x d x d.
+        Mean, P x d, and covariance with n - 1 in the denominator, P x d x d, of the parts' type.
 
     Raises:
         InputError: there are fewer than two images.
     """
     count, mean, scatter = 0, torch.zeros(()), torch.zeros(())
     for part in parts:
-        new = part.shape[1]
         if not count:
-            mean = part.new_zeros(part.shape[0], part.shape[2])
+            mean = part.new_zeros(part.shape[0], part.shape[2], dtype=_precise(part))
             scatter = part.new_zeros(part.shape[0], part.shape[2], part.shape[2])
-        own = part.mean(dim=1)
-        centred = part - own[:, None]
-        step = (own - mean)[:, None] * (count * new / (count + new)) ** 0.5
-        # The step between the two means is one more centred observation.
-        centred = torch.cat([centred, step], dim=1)
-        scatter.baddbmm_(centred.mT, centred)
-        mean += (own - mean) * (new / (count + new))
-        count += new
+        size = PLACES[part.device.type]
+        for start in range(0, len(part), size):
+            places = slice(start, start + size)
+            _merge(part[places], mean[places], scatter[places], count)
+        count += part.shape[1]
     if count < 2:
         raise InputError(f"padim: a covariance needs two healthy images or more, here are {count}; add images")
-    return mean, scatter.div_(count - 1)
+    return mean.to(scatter.dtype), scatter.div_(count - 1)
+
+
+def _merge(part: Tensor, mean: Tensor, scatter: Tensor, count: int) -> None:
+    """Take a part, P x n x d, into the mean and scatter of the ``count`` images before it, in place."""
+    new = part.shape[1]
+    x = part.to(mean.dtype)
+    own = x.mean(dim=1)
+    # The step between the two means is one more centred observation.
+    step = (own - mean)[:, None] * (count * new / (count + new)) ** 0.5
+    centred = torch.cat([x - own[:, None], step], dim=1)
+    scatter += centred.mT @ centred
+    mean += (own - mean) * (new / (count + new))
+
+
+def factorise(covariance: Tensor) -> Tensor:
+    """Cholesky factors of covariances, P x d x d, in their place; computed in float64."""
+    for places in torch.split(covariance, PLACES[covariance.device.type]):
+        places.copy_(torch.linalg.cholesky(places.to(_precise(places))))
+    return covariance
+
+
+def _precise(x: Tensor) -> torch.dtype:
+    """What sums are computed in: Apple's graphics processors have no float64."""
+    return torch.float32 if x.device.type == "mps" else torch.float64
 
 
 def mahalanobis(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:

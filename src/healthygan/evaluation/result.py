@@ -149,9 +149,6 @@ def _found_cautions(evaluation: Evaluation) -> list[str]:
         if near:
             names = ", ".join(f"“{name}”" for name in near)
             found.append(f"Within the interval of the detector's AUC, so near that it may be no worse: {names}.")
-    if evaluation.honest_threshold == math.inf:
-        short = f"Too few held-out healthy {evaluation.unit}"
-        found.append(f"{short} to set an honest threshold: nothing is called diseased.")
     return found
 
 

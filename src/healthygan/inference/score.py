@@ -1,6 +1,5 @@
 """Scoring a pile of images: a ranked list and difference maps, in memory that does not grow with the pile."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from healthygan.common.errors import Argument, InputError, UnreadableImage
 from healthygan.common.files import atomic_path
 from healthygan.common.memory import memory_kept
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort
@@ -25,7 +25,7 @@ from healthygan.inference.partial import PartialScores, ScoredFrame
 from healthygan.inference.predictor import Predictor
 from healthygan.inference.ranking import rank
 
-WORKERS = os.cpu_count() or 1
+WORKERS = usable_cores()
 """Threads that read files and write maps."""
 
 

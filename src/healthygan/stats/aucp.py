@@ -1,4 +1,4 @@
-"""What can be said of a mixed set without any of its labels: AUCp, its debiasing, and the share of healthy images.
+"""What can be said of a mixed set without any of its labels: AUCp, and the share of healthy images.
 
 ``healthy`` are (n,) scores of known-healthy images and ``mixed`` (m,) scores of unlabelled ones, none of either
 seen by the gradient.
@@ -30,26 +30,6 @@ def aucp(healthy: Floats, mixed: Floats) -> float:
     known, unknown = some_row(healthy, "healthy scores"), some_row(mixed, "mixed scores")
     scores = np.concatenate([known, unknown])
     return auc(scores, np.arange(len(scores)) >= len(known))
-
-
-def debiased(area: float, healthy_share: float) -> float:
-    """The AUC behind an AUCp: (AUCp - r / 2) / (1 - r), for a share r of healthy images in the mixed set.
-
-    Healthy images of the mixed set rank against known-healthy ones like coin tosses; this takes them out.
-
-    Args:
-        area: from ``aucp``.
-        healthy_share: r, at least 0 and below 1.
-
-    Returns:
-        May lie outside [0, 1] by chance, or where the share is wrong.
-
-    Raises:
-        ValueError: the share is out of range.
-    """
-    if not 0 <= healthy_share < 1:
-        raise ValueError(f"a healthy share of {healthy_share} must be at least 0 and below 1")
-    return (area - healthy_share / 2) / (1 - healthy_share)
 
 
 def healthy_share(healthy: Floats, mixed: Floats) -> float:

@@ -10,10 +10,11 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, betabinom
+from scipy.stats import betabinom, false_discovery_control
 
 from healthygan.stats.arrays import Booleans, Floats, finite_row
 from healthygan.stats.intervals import Interval
+from healthygan.stats.resampling import tails
 
 
 def threshold_for_specificity(healthy_scores: Floats, specificity: float) -> float:
@@ -28,15 +29,14 @@ def threshold_for_specificity(healthy_scores: Floats, specificity: float) -> flo
         specificity: strictly between 0 and 1.
 
     Returns:
-        The threshold, or +inf if n is below ``healthy_needed(specificity)``: then nothing can be promised.
+        The threshold.
 
     Raises:
-        ValueError: a score is not finite, or ``specificity`` is out of range.
+        ValueError: a score is not finite, ``specificity`` is out of range, or n is below
+            ``healthy_needed(specificity)``: then nothing can be promised.
     """
     values = finite_row(healthy_scores, "healthy scores")
-    k = _order(len(values), specificity)
-    if k > len(values):
-        return math.inf
+    k = _possible_order(len(values), specificity)
     return float(np.nextafter(np.sort(values)[k - 1], np.inf))
 
 
@@ -50,34 +50,23 @@ def healthy_needed(specificity: float) -> int:
     return math.ceil(share / (1 - share))
 
 
-def coverage_interval(healthy: int, specificity: float, level: float = 0.95) -> Interval:
-    """Where the true specificity of one conformal threshold lies, over the draw of its held-out images.
+def realised_interval(healthy: int, tested: int, specificity: float, level: float = 0.95) -> Interval:
+    """Where the specificity of one conformal threshold, counted on ``tested`` new healthy images, lies.
 
-    Exact for scores without ties: Beta(k, n + 1 - k), with k as in ``threshold_for_specificity`` (Vovk, 2012).
+    Exact for scores without ties: beta-binomial, as the true specificity is Beta(k, n + 1 - k) over the draw of the
+    held-out images, with k as in ``threshold_for_specificity`` (Vovk, 2012). A count outside says that the tested
+    healthy images are not like the held-out ones.
 
     Args:
-        healthy: n, at least ``healthy_needed(specificity)``.
+        healthy: n, held out, at least ``healthy_needed(specificity)``.
 
     Raises:
-        ValueError: n is too small, or a share is out of range.
-    """
-    k = _possible_order(healthy, specificity)
-    low, high = beta.ppf(_tails(level), k, healthy + 1 - k)
-    return Interval(float(low), float(high), level)
-
-
-def realised_interval(healthy: int, tested: int, specificity: float, level: float = 0.95) -> Interval:
-    """Where the specificity counted on ``tested`` new healthy images lies: the beta-binomial of ``coverage_interval``.
-
-    A count outside says that the tested healthy images are not like the held-out ones.
-
-    Raises:
-        ValueError: as ``coverage_interval``, or nothing is tested.
+        ValueError: n is too small, a share is out of range, or nothing is tested.
     """
     if tested < 1:
         raise ValueError("no healthy image was tested; give at least one")
     k = _possible_order(healthy, specificity)
-    low, high = betabinom.ppf(_tails(level), tested, k, healthy + 1 - k) / tested
+    low, high = betabinom.ppf(tails(level), tested, k, healthy + 1 - k) / tested
     return Interval(float(low), float(high), level)
 
 
@@ -96,8 +85,8 @@ def p_values(scores: Floats, healthy_scores: Floats) -> NDArray[np.float64]:
     """
     held_out = np.sort(finite_row(healthy_scores, "healthy scores"))
     below = np.searchsorted(held_out, finite_row(scores), side="left")
-    found: NDArray[np.float64] = (1 + len(held_out) - below) / (len(held_out) + 1)
-    return found
+    shares: NDArray[np.float64] = (1 + len(held_out) - below) / (len(held_out) + 1)
+    return shares
 
 
 def worklist(p_values: Floats, false_discovery_rate: float) -> Booleans:
@@ -117,13 +106,9 @@ def worklist(p_values: Floats, false_discovery_rate: float) -> Booleans:
     if len(values) and not (values.min() > 0 and values.max() <= 1):
         raise ValueError("a p-value lies outside (0, 1]")
     rate = float(_exact(false_discovery_rate, "the false discovery rate"))
-    order = np.argsort(values, kind="stable")
     # A relative margin of rounding: p and rate k / N are fractions that may be meant to be equal.
-    kept = np.flatnonzero(values[order] <= rate * np.arange(1, len(values) + 1) / max(len(values), 1) * (1 + 1e-12))
-    chosen = np.zeros(len(values), dtype=np.bool_)
-    if len(kept):
-        chosen[order[: kept[-1] + 1]] = True
-    return chosen
+    listed: Booleans = false_discovery_control(values) <= rate * (1 + 1e-12)
+    return listed
 
 
 def healthy_needed_for_worklist(images: int, false_discovery_rate: float, listed: int) -> int:
@@ -140,23 +125,14 @@ def healthy_needed_for_worklist(images: int, false_discovery_rate: float, listed
     return max(math.ceil(images / (_exact(false_discovery_rate, "the false discovery rate") * listed)) - 1, 0)
 
 
-def _order(healthy: int, specificity: float) -> int:
-    return math.ceil((healthy + 1) * _exact(specificity, "specificity"))
-
-
 def _possible_order(healthy: int, specificity: float) -> int:
+    """k of ``threshold_for_specificity``; refused where it exceeds n."""
     if healthy < healthy_needed(specificity):
         raise ValueError(
             f"{healthy} held-out healthy images promise no specificity {specificity}; "
             f"{healthy_needed(specificity)} are needed"
         )
-    return _order(healthy, specificity)
-
-
-def _tails(level: float) -> list[float]:
-    if not 0 < level < 1:
-        raise ValueError(f"level {level} must lie between 0 and 1")
-    return [(1 - level) / 2, (1 + level) / 2]
+    return math.ceil((healthy + 1) * _exact(specificity, "specificity"))
 
 
 def _exact(share: float, name: str) -> Fraction:

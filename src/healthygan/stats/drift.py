@@ -43,8 +43,8 @@ def drift(before: Floats, after: Floats) -> Drift:
     Raises:
         ValueError: a set is empty, or a score is not finite.
     """
-    found = ks_2samp(some_row(before, "earlier scores"), some_row(after, "new scores"))
-    return Drift(float(found.statistic), float(found.pvalue))
+    test = ks_2samp(some_row(before, "earlier scores"), some_row(after, "new scores"))
+    return Drift(float(test.statistic), float(test.pvalue))
 
 
 def describe(x: Tensor) -> NDArray[np.float64]:

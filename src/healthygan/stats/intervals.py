@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm, rankdata, t
 
 from healthygan.stats.arrays import Booleans, Floats, both_classes, finite_row, group_numbers
+from healthygan.stats.resampling import resamples_of_both_classes, tails
 
 Statistic: TypeAlias = Callable[[NDArray[np.float64], Booleans], float]
 
@@ -68,16 +69,12 @@ def bootstrap_interval(
             ``resamples`` make no sense.
     """
     values, truth = both_classes(scores, labels)
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"level {level} must lie between 0 and 1, and resamples {resamples} be at least 1")
-    draw = _Resampler(np.arange(len(values)) if groups is None else group_numbers(groups, len(values)))
-    found = np.empty(resamples)
-    for number in range(resamples):
-        chosen = draw(generator)
-        while truth[chosen].all() or not truth[chosen].any():
-            chosen = draw(generator)
-        found[number] = statistic(values[chosen], truth[chosen])
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    if resamples < 1:
+        raise ValueError(f"resamples {resamples} must be at least 1")
+    shares = tails(level)
+    numbers = np.arange(len(values)) if groups is None else group_numbers(groups, len(values))
+    drawn = resamples_of_both_classes(numbers, truth, resamples, generator)
+    low, high = np.quantile([statistic(values[members], truth[members]) for members in drawn], shares)
     return Interval(float(low), float(high), level)
 
 
@@ -115,14 +112,14 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Seeds:
     Raises:
         ValueError: no value, or one is not finite.
     """
-    found = finite_row(np.array(values, dtype=np.float64), "values")
-    if not len(found):
+    row = finite_row(np.array(values, dtype=np.float64), "values")
+    if not len(row):
         raise ValueError("no value; give one for each seed")
-    mean = float(found.mean())
-    if len(found) == 1:
+    mean = float(row.mean())
+    if len(row) == 1:
         return Seeds(mean, math.nan, Interval(math.nan, math.nan, level))
-    deviation = float(found.std(ddof=1))
-    reach = float(t.ppf((1 + level) / 2, len(found) - 1)) * deviation / math.sqrt(len(found))
+    deviation = float(row.std(ddof=1))
+    reach = float(t.ppf((1 + level) / 2, len(row) - 1)) * deviation / math.sqrt(len(row))
     return Seeds(mean, deviation, Interval(mean - reach, mean + reach, level))
 
 
@@ -133,19 +130,3 @@ def _components(scores: NDArray[np.float64], truth: Booleans) -> tuple[NDArray[n
     above = (pooled[: len(diseased)] - rankdata(diseased)) / len(healthy)
     below = 1 - (pooled[len(diseased) :] - rankdata(healthy)) / len(diseased)
     return above, below
-
-
-class _Resampler:
-    """Draws whole groups with replacement and returns the indices of their members."""
-
-    def __init__(self, numbers: NDArray[np.int64]) -> None:
-        self.order = np.argsort(numbers, kind="stable")
-        self.sizes = np.bincount(numbers)
-        self.starts = np.cumsum(self.sizes) - self.sizes
-
-    def __call__(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        drawn = generator.integers(len(self.sizes), size=len(self.sizes))
-        sizes = self.sizes[drawn]
-        before = np.cumsum(sizes) - sizes
-        chosen: NDArray[np.int64] = self.order[np.arange(sizes.sum()) + np.repeat(self.starts[drawn] - before, sizes)]
-        return chosen

@@ -110,12 +110,12 @@ def regions(difference: Floats, cut: float) -> list[Region]:
     if not cut > 0:
         raise ValueError(f"a cut of {cut} would make the whole image one region; give a positive difference")
     numbered, _ = label(difference >= cut, TOUCHING)
-    found = []
+    parts = []
     for number, (rows, columns) in enumerate(find_objects(numbered), start=1):
         inside = difference[rows, columns][numbered[rows, columns] == number].astype(np.float64)
         score, size = float(inside.sum() / difference.size), (rows.stop - rows.start, columns.stop - columns.start)
-        found.append(Region(score, len(inside), float(inside.max()), rows.start, columns.start, *size))
-    return sorted(found, key=lambda region: (-region.score, region.top, region.left))
+        parts.append(Region(score, len(inside), float(inside.max()), rows.start, columns.start, *size))
+    return sorted(parts, key=lambda region: (-region.score, region.top, region.left))
 
 
 def flip_stability(differences: Iterable[Floats], of_flipped: Iterable[Floats]) -> float:
@@ -134,8 +134,8 @@ def flip_stability(differences: Iterable[Floats], of_flipped: Iterable[Floats]) 
     Raises:
         ValueError: numbers or shapes differ.
     """
-    found = [_correlation(one, other[:, ::-1]) for one, other in zip(differences, of_flipped, strict=True)]
-    return float(np.mean(found)) if found else math.nan
+    correlations = [_correlation(one, other[:, ::-1]) for one, other in zip(differences, of_flipped, strict=True)]
+    return float(np.mean(correlations)) if correlations else math.nan
 
 
 def _correlation(one: Floats, other: Floats) -> float:

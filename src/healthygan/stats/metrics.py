@@ -89,6 +89,35 @@ def roc(scores: Floats, labels: Booleans) -> Roc:
     return Roc(*roc_curve(truth, values, drop_intermediate=False))
 
 
+def mean_roc(curves: Sequence[Roc], false_positive_rate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """True positive rate at given false positive rates, (K,) and rising: linear between points, mean of the curves."""
+    rates = [np.interp(false_positive_rate, curve.false_positive_rate, curve.true_positive_rate) for curve in curves]
+    return np.asarray(np.mean(rates, axis=0))
+
+
+class Ranking:
+    """The cuts between scores, for any weights of their images (a bootstrap resample is such weights).
+
+    Args:
+        scores: (N,), finite.
+        labels: (N,), True = diseased.
+    """
+
+    def __init__(self, scores: NDArray[np.float64], labels: Booleans) -> None:
+        self._order = np.argsort(-scores, kind="stable")
+        self._truth = labels[self._order]
+        falling = scores[self._order]
+        self._ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
+
+    def called(self, weights: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(K,) each: diseased and healthy images at or above each distinct score, the highest first; image i counts
+        ``weights[i]`` times.
+        """
+        counts = weights[self._order]
+        tp = np.cumsum(counts * self._truth)[self._ends]
+        return tp, np.cumsum(counts)[self._ends] - tp
+
+
 def called_diseased(scores: Floats, threshold: float) -> Booleans:
     """``score >= threshold`` in float64: in float32 a threshold just above a score would round onto it."""
     return np.asarray(scores, dtype=np.float64) >= threshold
@@ -123,11 +152,14 @@ def threshold_equal_rates(scores: Floats, labels: Booleans) -> float:
         ValueError: as ``auc``.
     """
     curve = roc(scores, labels)
-    specificity = 1 - curve.false_positive_rate
-    gap = np.abs(curve.true_positive_rate - specificity)
-    total = curve.true_positive_rate + specificity
-    best = np.lexsort((-total[1:], gap[1:].round(12)))[0] + 1  # the first point is the empty call at +inf
+    # The first point is the empty call at +inf.
+    best = most_equal_rates(curve.true_positive_rate[1:], 1 - curve.false_positive_rate[1:]) + 1
     return float(curve.thresholds[best])
+
+
+def most_equal_rates(recall: NDArray[np.float64], specificity: NDArray[np.float64]) -> int:
+    """Which of (K,) cuts ``threshold_equal_rates`` takes, by the recall and the specificity at each."""
+    return int(np.lexsort((-(recall + specificity), np.abs(recall - specificity).round(12)))[0])
 
 
 def threshold_youden(scores: Floats, labels: Booleans) -> float:

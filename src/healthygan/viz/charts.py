@@ -9,21 +9,22 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
-from numpy.typing import NDArray
 
-from healthygan.stats.arrays import Booleans, Floats
-from healthygan.stats.metrics import Rates, roc
+from healthygan.stats.arrays import Floats
 from healthygan.viz.overlays import Picture
 
 WIDTH = 4.2  # inches; with 10 pt text this stays legible when a phone shows it 350 px wide
 RESOLUTION = 200
 METHOD_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f")
 METHOD_LINES = ("-", "--", ":")
+RocCurve: TypeAlias = tuple[Floats, Floats]
+"""False and true positive rates, (K,) each, rising from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,15 @@ LIGHT = Theme("#ffffff", "#1b2430", "#c9d0d8", "#0072b2", "#d55e00", "#5c6670")
 DARK = Theme("#161c24", "#e4e9ef", "#4d5967", "#56b4e9", "#f08a3c", "#a3adb8")
 
 
-def roc_chart(scores: Floats, labels: Booleans, points: Mapping[str, Rates], theme: Theme = LIGHT) -> bytes:
-    """ROC curve with the given operating points marked; ``points`` maps a legend entry to its rates."""
-    figure, (axes,) = _chart(theme, WIDTH)
-    curve = roc(scores, labels)
-    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
-    axes.plot(curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, linewidth=2)
-    axes.fill_between(curve.false_positive_rate, curve.true_positive_rate, color=theme.healthy, alpha=0.1, linewidth=0)
-    for (name, rates), marker in zip(points.items(), "osD^", strict=False):
+def roc_chart(curve: RocCurve, points: Mapping[str, tuple[float, float]], theme: Theme = LIGHT) -> bytes:
+    """ROC curve with operating points marked: the false and the true positive rate of each, by legend entry."""
+    figure, axes = _roc_axes(theme, WIDTH)
+    axes.plot(*curve, color=theme.healthy, linewidth=2)
+    axes.fill_between(*curve, color=theme.healthy, alpha=0.1, linewidth=0)
+    for (name, (false_positive_rate, true_positive_rate)), marker in zip(points.items(), "osD^", strict=False):
         axes.plot(
-            1 - rates.specificity,
-            rates.recall,
+            false_positive_rate,
+            true_positive_rate,
             marker,
             color=theme.diseased,
             markeredgecolor=theme.background,
@@ -69,33 +68,33 @@ def roc_chart(scores: Floats, labels: Booleans, points: Mapping[str, Rates], the
             clip_on=False,
             zorder=3,
         )
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("share of healthy images called diseased", color=theme.ink)
-    axes.set_ylabel("share of diseased images found", color=theme.ink)
     _legend(figure, axes, theme)
     return _render(figure)
 
 
-def roc_comparison(
-    curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]], theme: Theme = LIGHT
-) -> bytes:
-    """Several ROC curves in one chart, by legend entry: false and true positive rates, each rising from 0 to 1."""
-    figure, (axes,) = _chart(theme, WIDTH + 0.2 * len(curves))
-    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
-    for number, (name, (false_positive_rate, true_positive_rate)) in enumerate(curves.items()):
+def roc_comparison(curves: Mapping[str, RocCurve], theme: Theme = LIGHT) -> bytes:
+    """Several ROC curves in one chart, by legend entry."""
+    figure, axes = _roc_axes(theme, WIDTH + 0.2 * len(curves))
+    for number, (name, curve) in enumerate(curves.items()):
         axes.plot(
-            false_positive_rate,
-            true_positive_rate,
+            *curve,
             color=METHOD_COLOURS[number % len(METHOD_COLOURS)],
             linestyle=METHOD_LINES[number // len(METHOD_COLOURS) % len(METHOD_LINES)],
             linewidth=1.8,
             label=name,
         )
+    _legend(figure, axes, theme)
+    return _render(figure)
+
+
+def _roc_axes(theme: Theme, height: float) -> tuple[Figure, Axes]:
+    """The unit square with chance as its diagonal."""
+    figure, (axes,) = _chart(theme, height)
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1, linestyle="--")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xlabel("share of healthy images called diseased", color=theme.ink)
     axes.set_ylabel("share of diseased images found", color=theme.ink)
-    _legend(figure, axes, theme)
-    return _render(figure)
+    return figure, axes
 
 
 def picture_grid(columns: Sequence[str], rows: Mapping[str, Sequence[Tile]], note: str, theme: Theme = LIGHT) -> bytes:
@@ -140,7 +139,7 @@ def histogram(
     thresholds: Mapping[str, float],
     theme: Theme = LIGHT,
 ) -> bytes:
-    """Score distributions, each as shares of its own group, with the finite thresholds as upright lines."""
+    """Score distributions, each as shares of its own group, with the thresholds as upright lines."""
     groups = {
         name: (scores, colour)
         for name, scores, colour in (
@@ -158,8 +157,7 @@ def histogram(
         axes.hist(scores, edges, weights=shares, histtype="stepfilled", color=colour, alpha=0.25)
         axes.hist(scores, edges, weights=shares, histtype="step", color=colour, linewidth=1.6)
         axes.plot([], [], color=colour, linewidth=5, label=f"{name} ({len(scores):,})")
-    finite = {name: value for name, value in thresholds.items() if math.isfinite(value)}
-    for (name, value), style in zip(finite.items(), ("--", "-", ":"), strict=False):
+    for (name, value), style in zip(thresholds.items(), ("--", "-", ":"), strict=False):
         axes.axvline(value, color=theme.ink, linewidth=1.4, linestyle=style, label=name)
     axes.margins(x=0.02)
     axes.set_xlabel("anomaly score", color=theme.ink)
@@ -178,14 +176,10 @@ def training_curve(iterations: Sequence[int], series: Mapping[str, Sequence[floa
     if wrong or not series:
         raise ValueError(f"{wrong or 'no series'}: give series as long as the {len(iterations)} iterations")
     figure, rows = _chart(theme, 0.5 + 1.25 * len(series), len(series))
-    for axes, (name, values) in zip(rows, series.items(), strict=True):
+    for axes, values in zip(rows, series.values(), strict=True):
         axes.plot(iterations, values, color=theme.healthy, linewidth=1.3)
-        axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
-        axes.tick_params(labelbottom=axes is rows[-1])
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k for 200,000: a phone has room for these
         axes.margins(x=0.01)
-    rows[-1].set_xlabel("iteration", color=theme.ink)
+    _over_iterations(rows, list(series), theme)
     return _render(figure)
 
 
@@ -204,12 +198,18 @@ def selection_curve(
         axes.axvline(chosen, color=theme.ink, linewidth=1, linestyle="--")
         axes.plot(list(values), list(values.values()), ".-", color=theme.healthy, linewidth=1.3)
         axes.plot([best[name]], [values[best[name]]], "o", color=theme.diseased, markersize=7, zorder=3)
-        axes.set_title(name, color=theme.ink, fontsize=10, loc="left", parse_math=False)
+    _over_iterations(rows, list(curves), theme)
+    return _render(figure)
+
+
+def _over_iterations(rows: Sequence[Axes], titles: Sequence[str], theme: Theme) -> None:
+    """Titles and the axis of iterations of charts below each other, its numbers under the last alone."""
+    for axes, title in zip(rows, titles, strict=True):
+        axes.set_title(title, color=theme.ink, fontsize=10, loc="left", parse_math=False)
         axes.tick_params(labelbottom=axes is rows[-1])
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 200k for 200,000: a phone has room for these
     rows[-1].set_xlabel("iteration", color=theme.ink)
-    return _render(figure)
 
 
 def _chart(theme: Theme, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:

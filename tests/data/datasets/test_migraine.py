@@ -196,7 +196,7 @@ def test_an_interrupted_call_goes_on_where_it_was(
         return real(person, options)
 
     monkeypatch.setattr(migraine, "read_participant", stopping)
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr(migraine, "usable_cores", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         prepare_migraine(folders, tmp_path / "out", options=OPTIONS)
     assert not (tmp_path / "out" / "manifest.csv").exists()

@@ -41,24 +41,18 @@ def test_dark_margins_are_a_share_of_the_area() -> None:
     assert controls(framed[None])["dark margins"].item() == pytest.approx(1 - 0.9 * 0.7)
 
 
-def test_images_keep_their_order_and_file_sizes_are_passed_on() -> None:
+def test_images_keep_their_order() -> None:
     images = np.stack([np.full((4, 4), level, np.float32) for level in (0.5, 0.1, 0.9)])
 
-    values = controls(images, file_sizes=[300, 100, 200])
+    values = controls(images)
 
     assert values["mean intensity"] == pytest.approx([0.5, 0.1, 0.9])
-    assert values["file size"].tolist() == [300, 100, 200]
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (4, 4), (2, 1, 4), (2, 3, 4, 4)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="N, H, W"):
         controls(np.zeros(shape, np.float32))
-
-
-def test_file_sizes_of_another_number_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 file sizes for 1 images"):
-        controls(ONE, file_sizes=[1, 2])
 
 
 def test_a_giveaway_counts_alike_in_both_directions_and_a_constant_not_at_all() -> None:

@@ -1,13 +1,6 @@
 """The page tells what was measured, warnings first, and leaves out what is undefined."""
 
-import math
-import re
-from dataclasses import replace
-
-import numpy as np
-
 from healthygan.evaluation.result import Evaluation
-from healthygan.stats.metrics import measure
 
 
 def test_report_tells_what_was_measured(page, labelled: Evaluation) -> None:
@@ -34,17 +27,3 @@ def test_undefined_numbers_are_left_out(page) -> None:
 
 def test_warnings_come_before_every_number(page) -> None:
     assert page.text.index("2 images could not be read.") < page.text.index("AUC")
-
-
-def test_an_infinite_threshold_shows_as_none(written, labelled: Evaluation) -> None:
-    assert labelled.labels is not None
-    performance = measure(
-        labelled.scores,
-        labelled.labels,
-        honest_threshold=math.inf,
-        resamples=5,
-        generator=np.random.default_rng(0),
-    )
-    page, _ = written(replace(labelled, performance=performance, honest_threshold=math.inf))
-    assert re.search(r"threshold[\d.]+none", page.text)
-    assert "inf" not in page.text

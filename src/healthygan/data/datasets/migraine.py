@@ -5,7 +5,6 @@ volumes are not public; any volumes in the same folders will do.
 """
 
 import json
-import os
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -21,6 +20,7 @@ from PIL import Image
 from healthygan.common.errors import Argument, InputError, UnreadableImage
 from healthygan.common.files import write_json
 from healthygan.common.messages import shorten_list
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.datasets.images import Problems
@@ -245,7 +245,7 @@ def _cut_all(
             return str(error)
 
     results = []
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool, progress("cutting volumes", len(people)) as advance:
+    with ThreadPoolExecutor(usable_cores()) as pool, progress("cutting volumes", len(people)) as advance:
         try:
             for result in pool.map(cut, people):
                 results.append(result)

@@ -21,30 +21,23 @@ UNSEEN = 0.5
 
 def controls(
     images: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.float64],
-    file_sizes: Sequence[int] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Shallow statistics any detector must beat, one value an image.
 
     Args:
         images: (N, H, W), in any unit.
-        file_sizes: bytes of each image's file, if known.
 
     Returns:
         (N,) values by name, in the images' unit; gradients are mean absolute steps between neighbours, dark margins the
         share of the area in them (``find_margins``), dark being relative to the image's own range.
 
     Raises:
-        ValueError: no image, images that are not (N, H, W) with 2 x 2 pixels or more, or file sizes not N.
+        ValueError: no image, or images that are not (N, H, W) with 2 x 2 pixels or more.
     """
     if images.ndim != 3 or images.shape[0] < 1 or min(images.shape[1:]) < 2:
         raise ValueError(f"images of shape {images.shape}; give (N, H, W), one image or more of 2 x 2 or more")
     rows = [_statistics(image.astype(np.float64)) for image in images]
-    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    if file_sizes is not None:
-        if len(file_sizes) != len(images):
-            raise ValueError(f"{len(file_sizes)} file sizes for {len(images)} images; give one an image")
-        values["file size"] = np.asarray(file_sizes, dtype=np.float64)
-    return values
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def control_aucs(values: Mapping[str, NDArray[np.float64]], labels: NDArray[np.bool_]) -> dict[str, float]:
@@ -98,13 +91,13 @@ def column_scores(
         return {}
     known, piled, values = ([value or UNKNOWN for value in column] for column in (healthy, mixed, asked))
     shares = share_scores(known, piled)
-    found = {"": np.array([shares.get(value, UNSEEN) for value in values])}
+    guesses = {"": np.array([shares.get(value, UNSEEN) for value in values])}
     if known:
         counts = Counter(known)
         commonest = min(counts, key=lambda value: (-counts[value], value))
-        found["rare in healthy"] = np.array([1 - counts[value] / len(known) for value in values])
-        found[f"not {commonest}"] = np.array([float(value != commonest) for value in values])
-    return found
+        guesses["rare in healthy"] = np.array([1 - counts[value] / len(known) for value in values])
+        guesses[f"not {commonest}"] = np.array([float(value != commonest) for value in values])
+    return guesses
 
 
 def told_scores(
@@ -120,12 +113,12 @@ def told_scores(
     Returns:
         (N,) scores by column and way of guessing, as in "source alone (not rsna)".
     """
-    found = {}
+    scores = {}
     for column in dict.fromkeys(("source", *columns)):
         healthy, mixed = (cohort.column(column, split) for split in (Split.HEALTHY, Split.MIXED))
         for way, values in column_scores(healthy, mixed, [column_value(image, column) for image in images]).items():
-            found[f"{column} alone" + (f" ({way})" if way else "")] = values
-    return found
+            scores[f"{column} alone" + (f" ({way})" if way else "")] = values
+    return scores
 
 
 def _statistics(image: NDArray[np.float64]) -> dict[str, float]:
@@ -142,5 +135,5 @@ def _statistics(image: NDArray[np.float64]) -> dict[str, float]:
 
 
 def _in_margins(image: NDArray[np.float64]) -> float:
-    found = find_margins(is_bright(image[None], image.min(), image.max()))
-    return 1 - (1 - found.top - found.bottom) * (1 - found.left - found.right)
+    margins = find_margins(is_bright(image[None], image.min(), image.max()))
+    return 1 - (1 - margins.top - margins.bottom) * (1 - margins.left - margins.right)

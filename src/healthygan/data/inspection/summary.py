@@ -1,6 +1,5 @@
 """What each split holds: every file's header read, and counted."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from healthygan.common.errors import UnreadableImage
+from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.data.checks import same_bytes
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
@@ -62,7 +62,7 @@ def probe_all(
 
     probed: list[Probed] = []
     unreadable: dict[Path, str] = {}
-    threads = min(32, (os.cpu_count() or 1) + 4)
+    threads = min(32, usable_cores() + 4)
     with ThreadPoolExecutor(threads) as pool, progress("reading headers", len(cohort.images)) as advance:
         for image, result in zip(cohort.images, pool.map(probe_or_reason, cohort.images), strict=True):
             if isinstance(result, str):

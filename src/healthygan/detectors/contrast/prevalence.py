@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from healthygan.stats.arrays import Floats
+from healthygan.stats.arrays import Floats, group_numbers
 from healthygan.stats.intervals import Interval
+from healthygan.stats.resampling import Resampler, tails
 
 SHARE_BOUNDS, INTERCEPT_BOUNDS, SLOPE_BOUNDS = (-7.0, 7.0), (-30.0, 30.0), (0.0, 20.0)
 """Of the share's logit, of the intercept, and of slopes in healthy standard deviations."""
@@ -119,13 +120,13 @@ def share_interval(
     """
     scores = (_checked(healthy, len(priors)), _checked(mixed, len(priors)))
     start = _parameters(mixture, scores[0])
-    members = [_members(names) for names in groups]
+    draws = [Resampler(group_numbers(names, len(values))) for names, values in zip(groups, scores, strict=True)]
     shares = []
     for _ in range(resamples):
-        drawn = [values[_draw(owned, generator)] for values, owned in zip(scores, members, strict=True)]
+        drawn = [values[draw(generator)] for values, draw in zip(scores, draws, strict=True)]
         if (np.ptp(drawn[0], axis=0) > 0).all():
             shares.append(expit(_search(drawn[0], drawn[1], start, priors)[0][0]))
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(shares, tails(level))
     return Interval(float(low), float(high), level)
 
 
@@ -173,14 +174,3 @@ def _checked(scores: Floats, kinds: int) -> NDArray[np.float64]:
     if not np.isfinite(values).all():
         raise ValueError("a score is not finite")
     return values
-
-
-def _members(names: Sequence[str]) -> list[NDArray[np.int64]]:
-    """Places of each patient's images."""
-    _, numbers = np.unique(np.asarray(names), return_inverse=True)
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.cumsum(np.bincount(numbers))[:-1])
-
-
-def _draw(members: list[NDArray[np.int64]], generator: np.random.Generator) -> NDArray[np.int64]:
-    return np.concatenate([members[number] for number in generator.integers(len(members), size=len(members))])

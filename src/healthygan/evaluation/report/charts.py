@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from healthygan.evaluation.report.rows import choice_rows
 from healthygan.evaluation.result import Evaluation
 from healthygan.stats.arrays import Booleans, Floats
-from healthygan.stats.metrics import Performance
+from healthygan.stats.metrics import Performance, roc
 from healthygan.viz.charts import DARK, LIGHT, Theme, histogram, roc_chart, selection_curve, training_curve
 
 TEST_AUC = "AUC on the test labels (for measuring only)"
@@ -77,13 +77,13 @@ def training_chart(evaluation: Evaluation) -> Chart | None:
 
 
 def _roc(scores: Floats, labels: Booleans, performance: Performance) -> Chart:
-    points = {"paper's way": performance.paper_rates}
-    if performance.honest_rates is not None:
-        points["honest"] = performance.honest_rates
+    curve = roc(scores, labels)[:2]
+    judged = {"paper's way": performance.paper_rates, "honest": performance.honest_rates}
+    points = {name: (1 - rates.specificity, rates.recall) for name, rates in judged.items() if rates is not None}
     return _chart(
         "Receiver operating characteristic (ROC)",
         "Every trade between finding disease and false alarms; the dashed line is chance.",
-        lambda theme: roc_chart(scores, labels, points, theme),
+        lambda theme: roc_chart(curve, points, theme),
     )
 
 

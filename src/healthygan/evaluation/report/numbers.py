@@ -1,6 +1,5 @@
 """The page's numbers: the few that matter most, the metrics, the controls."""
 
-import math
 from dataclasses import dataclass
 
 from healthygan.evaluation.report.rows import (
@@ -99,7 +98,7 @@ def _test_headline(evaluation: Evaluation, performance: Performance) -> Headline
         f"diseased one the higher score {100 * performance.auc:.0f} times in 100."
     )
     rates = performance.honest_rates
-    if rates is not None and math.isfinite(rates.threshold):
+    if rates is not None:
         diseased, healthy = rates.tp + rates.fn, rates.tn + rates.fp
         numbers += [
             KeyNumber("Recall, honest threshold", number(rates.recall), f"{rates.tp:,} of {diseased:,} diseased found"),

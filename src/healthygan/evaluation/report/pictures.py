@@ -1,6 +1,5 @@
 """The page's pictures: the images worth looking at, with their maps, on one scale."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,7 +91,7 @@ def _panels(case: Case, top: float) -> dict[str, bytes]:
 
 def _verdict(case: Case, threshold: float | None) -> str:
     """How the honest threshold judges a case; empty where there is no threshold."""
-    if threshold is None or math.isinf(threshold):
+    if threshold is None:
         return ""
     called = bool(called_diseased(np.array([case.score]), threshold)[0])
     match case.label:

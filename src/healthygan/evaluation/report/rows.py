@@ -87,4 +87,4 @@ def _rate(rates: Rates | None, name: str) -> str:
 
 
 def _threshold(rates: Rates | None) -> str:
-    return "–" if rates is None else "none" if math.isinf(rates.threshold) else f"{rates.threshold:.4g}"
+    return "–" if rates is None else f"{rates.threshold:.4g}"
