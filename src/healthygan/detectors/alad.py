@@ -9,10 +9,9 @@ figure are taken. And young averages of weights follow faster (``networks.follow
 import copy
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
@@ -32,6 +31,9 @@ from healthygan.nn.networks import follow, frozen, halvings, initialise, widths
 from healthygan.training.batches import Batch
 from healthygan.training.loop import Training
 from healthygan.training.recipe import EarlyStoppingRecipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 SLOPE = 0.2
 DEVIATION = 0.01
@@ -233,7 +235,7 @@ class ALADRecipe(EarlyStoppingRecipe):
         networks: nn.ModuleDict,
         joint: JointDiscriminator,
         latents: LatentDiscriminator,
-        fabric: Fabric,
+        fabric: "Fabric",
     ) -> None:
         self.config = config
         self.fabric = fabric

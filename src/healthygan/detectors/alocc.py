@@ -8,10 +8,9 @@ healthy images stops and chooses.
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -30,6 +29,9 @@ from healthygan.nn.networks import frozen, initialise
 from healthygan.training.batches import Batch
 from healthygan.training.loop import Training
 from healthygan.training.recipe import EarlyStoppingRecipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 SLOPE = 0.2
 DEVIATION = 0.02
@@ -138,7 +140,7 @@ class ALOCCRecipe(EarlyStoppingRecipe):
 
     uses_mixed: ClassVar[bool] = False
 
-    def __init__(self, config: ALOCCConfig, networks: nn.ModuleDict, fabric: Fabric) -> None:
+    def __init__(self, config: ALOCCConfig, networks: nn.ModuleDict, fabric: "Fabric") -> None:
         self.config = config
         self.fabric = fabric
         self.networks = networks.to(fabric.device)

@@ -5,10 +5,9 @@ channels. As published x' = tanh(x + map), so that a map of zeros is not the ide
 x' = clamp(x + map) mends that.
 """
 
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
@@ -20,6 +19,9 @@ from healthygan.nn.networks import Discriminator, check_depth, frozen, translati
 from healthygan.training.batches import Batch
 from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 
 class BrainomalyConfig(DetectorConfig):
@@ -92,7 +94,7 @@ class BrainomalyRecipe(Recipe):
     """One iteration: a critic step, and every second time a generator step."""
 
     def __init__(
-        self, config: BrainomalyConfig, generator: nn.Module, discriminator: Discriminator, fabric: Fabric
+        self, config: BrainomalyConfig, generator: nn.Module, discriminator: Discriminator, fabric: "Fabric"
     ) -> None:
         self.config = config
         self.fabric = fabric

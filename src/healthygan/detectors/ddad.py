@@ -7,10 +7,9 @@ anomalies, is no part of this.
 """
 
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -22,6 +21,9 @@ from healthygan.training.batches import Batch
 from healthygan.training.config import TrainingConfig
 from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 HALVINGS = 4
 
@@ -136,7 +138,7 @@ class DDADRecipe(Recipe):
     Each member has its own batches, as the authors train each alone.
     """
 
-    def __init__(self, config: DDADConfig, ensembles: Ensembles, healthy: int, mixed: int, fabric: Fabric) -> None:
+    def __init__(self, config: DDADConfig, ensembles: Ensembles, healthy: int, mixed: int, fabric: "Fabric") -> None:
         self.draws = 2 * config.members
         self.fabric = fabric
         self.healthy, self.total = healthy, healthy + mixed

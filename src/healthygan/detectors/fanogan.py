@@ -8,10 +8,9 @@ blocks as bring it to 4 x 4 px; 64 px have the authors' four.
 import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, mse_loss
@@ -25,6 +24,9 @@ from healthygan.training.batches import Batch
 from healthygan.training.config import TrainingConfig
 from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 WIDEST = 8
 """Channels near the code, in multiples of ``width``."""
@@ -199,7 +201,7 @@ class FAnoGANRecipe(Recipe):
 
     uses_mixed: ClassVar[bool] = False
 
-    def __init__(self, config: FAnoGANConfig, networks: Networks, gan_iterations: int, fabric: Fabric) -> None:
+    def __init__(self, config: FAnoGANConfig, networks: Networks, gan_iterations: int, fabric: "Fabric") -> None:
         self.config = config
         self.fabric = fabric
         self.gan_iterations = gan_iterations

@@ -6,10 +6,9 @@ test AUC; both would read the test set, and neither is done here.
 """
 
 from itertools import pairwise
-from typing import ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, instance_norm, l1_loss, mse_loss
@@ -21,6 +20,9 @@ from healthygan.nn.networks import frozen, halvings, initialise
 from healthygan.training.batches import Batch
 from healthygan.training.loop import Training
 from healthygan.training.recipe import Recipe, descend
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 SLOPE = 0.2
 DEVIATION = 0.02
@@ -187,7 +189,7 @@ class GANomalyRecipe(Recipe):
     uses_mixed: ClassVar[bool] = False
 
     def __init__(
-        self, config: GANomalyConfig, generator: nn.Module, discriminator: Discriminator, fabric: Fabric
+        self, config: GANomalyConfig, generator: nn.Module, discriminator: Discriminator, fabric: "Fabric"
     ) -> None:
         self.config = config
         self.fabric = fabric

@@ -21,10 +21,9 @@ What differs from the paper, and why (measured in benchmarks/README.md):
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
-from lightning import Fabric
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, softplus
@@ -40,6 +39,9 @@ from healthygan.nn.networks import Discriminator, Generator, Translation, check_
 from healthygan.training.batches import Batch
 from healthygan.training.config import TrainingConfig
 from healthygan.training.loop import Training
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 TYPICAL = 256
 """Healthy training images that tell how far healthy scores lie apart."""
@@ -241,7 +243,7 @@ class HealthyGANPlusRecipe(TranslationRecipe[HealthyGANPlusConfig]):
         config: HealthyGANPlusConfig,
         generator: nn.Module,
         discriminator: Discriminator,
-        fabric: Fabric,
+        fabric: "Fabric",
         weights_of: Callable[[nn.Module], dict[str, Tensor]],
     ) -> None:
         super().__init__(config, generator, discriminator, fabric)

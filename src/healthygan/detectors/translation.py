@@ -1,10 +1,9 @@
 """What detectors with a masked translation to healthy share: how they score, and the frame of their training."""
 
 import copy
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar
 
 import torch
-from lightning import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
@@ -12,6 +11,9 @@ from healthygan.detectors.base import NetworkDetector, Prediction, difference_ma
 from healthygan.nn import losses
 from healthygan.nn.networks import Discriminator, follow
 from healthygan.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning import Fabric
 
 
 class Settings(Protocol):
@@ -74,7 +76,7 @@ class TranslationRecipe(Recipe, Generic[Config]):
     critic_name: ClassVar[str] = "discriminator"
     """What checkpoints and the log call the critic."""
 
-    def __init__(self, config: Config, generator: nn.Module, discriminator: Discriminator, fabric: Fabric) -> None:
+    def __init__(self, config: Config, generator: nn.Module, discriminator: Discriminator, fabric: "Fabric") -> None:
         self.config = config
         self.fabric = fabric
         self.averaged = copy.deepcopy(generator).requires_grad_(False)

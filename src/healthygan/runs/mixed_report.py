@@ -9,13 +9,14 @@ from healthygan.common.files import atomic_path
 from healthygan.common.run_folder import Run
 from healthygan.detectors.contrast.findings import PileFindings
 from healthygan.stats.arrays import Floats
-from healthygan.viz.charts import histogram
 
 COLUMNS = ("rank", "path", "frame", "score", "probability", "patient_id")
 
 
 def write_mixed_report(run: Run, findings: PileFindings) -> None:
     """Write ``mixed_scores.csv``, ``share.png`` and ``notes.json`` into a run folder."""
+    from healthygan.viz.charts import histogram  # scoring starts sooner without matplotlib
+
     of_healthy: Floats = expit(findings.healthy)
     of_pile: Floats = expit(findings.pile)
     _write_scores(run, findings, of_pile)

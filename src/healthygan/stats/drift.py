@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
-from sklearn.covariance import ledoit_wolf
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -109,6 +108,8 @@ def _fitted(descriptors: NDArray[np.float64]) -> Appearance:
 
 def _spread(descriptors: NDArray[np.float64]) -> Appearance:
     """The covariance is shrunk (Ledoit and Wolf, 2004), so that few images do."""
+    from sklearn.covariance import ledoit_wolf  # only learning needs it, and scoring should start at once
+
     centre = np.median(descriptors, axis=0)
     scale = descriptors.std(axis=0) + 1e-6
     values, vectors = np.linalg.eigh(ledoit_wolf((descriptors - centre) / scale)[0])

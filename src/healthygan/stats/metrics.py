@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score, roc_curve
 
 from healthygan.stats.arrays import Booleans, Floats, both_classes, finite_row, group_numbers, labelled
 from healthygan.stats.intervals import Interval, bootstrap_interval
@@ -75,6 +74,8 @@ def auc(scores: Floats, labels: Booleans) -> float:
     Raises:
         ValueError: shapes differ, a score is not finite, or one class is missing.
     """
+    from sklearn.metrics import roc_auc_score  # scoring starts sooner without it
+
     values, truth = both_classes(scores, labels)
     return float(roc_auc_score(truth, values))
 
@@ -85,6 +86,8 @@ def roc(scores: Floats, labels: Booleans) -> Roc:
     Raises:
         ValueError: as ``auc``.
     """
+    from sklearn.metrics import roc_curve  # scoring starts sooner without it
+
     values, truth = both_classes(scores, labels)
     return Roc(*roc_curve(truth, values, drop_intermediate=False))
 

@@ -2,15 +2,17 @@
 
 import csv
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 
 from healthygan.common.files import atomic_path, write_text
 from healthygan.common.run_folder import Run
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 class TrainingLog:
@@ -26,7 +28,7 @@ class TrainingLog:
         self._run = run
         self._enabled = enabled
         self._fields: list[str] = _cut(run, done) if enabled else []
-        self._events = SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1) if enabled else None
+        self._events = _events_of(run, done) if enabled else None
 
     def write(self, iteration: int, values: dict[str, float]) -> str:
         """Log one line of named values; gives a short text of the main ones for the progress bar."""
@@ -69,6 +71,13 @@ class TrainingLog:
     ) -> None:
         if self._events is not None:
             self._events.close()
+
+
+def _events_of(run: Run, done: int) -> "SummaryWriter":
+    # Only training needs it, and it takes seconds to load.
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run.path / "tensorboard"), purge_step=done + 1)
 
 
 def _cut(run: Run, done: int) -> list[str]:

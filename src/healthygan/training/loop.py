@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from lightning import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import get_total_norm
@@ -30,6 +29,9 @@ from healthygan.training.config import TrainingConfig
 from healthygan.training.logger import TrainingLog, sample_grid
 from healthygan.training.recipe import EarlyStoppingRecipe, Recipe
 
+if TYPE_CHECKING:
+    from lightning import Fabric
+
 SAMPLES = 6
 
 
@@ -45,7 +47,7 @@ class FiniteWatch:
 
     NEVER: ClassVar[int] = torch.iinfo(torch.int64).max
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: "Fabric") -> None:
         self.fabric = fabric
         self.first = torch.full((), self.NEVER, dtype=torch.int64, device=fabric.device)
 
@@ -82,7 +84,7 @@ class Training:
         self,
         settings: TrainingConfig,
         run: Run,
-        fabric: Fabric,
+        fabric: "Fabric",
         early_stopping_healthy: ImageStore | None = None,
         held_out_mixed: ImageStore | None = None,
         *,
@@ -247,12 +249,15 @@ class Training:
             log.picture(iteration, sample_grid({name: _array(image) for name, image in pictures.items()}))
 
 
-def launch(settings: TrainingConfig) -> Fabric:
+def launch(settings: TrainingConfig) -> "Fabric":
     """Start Fabric on the devices asked for.
 
     Raises:
         InputError: there is no such device here.
     """
+    # Only training needs it, and it takes seconds to load.
+    from lightning import Fabric
+
     try:
         fabric = Fabric(
             accelerator=settings.device,

@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 
 from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
@@ -129,6 +127,8 @@ def _folds(task: PUProblem, wanted: int) -> list[tuple[NDArray[np.int64], NDArra
             f"contrast: needs two patients or more in the healthy and in the mixed set, here are {patients[0]} "
             f"and {patients[1]}; add images"
         )
+    from sklearn.model_selection import StratifiedGroupKFold  # only learning needs it
+
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=task.seed)
     return list(folds.split(task.features, task.is_mixed, task.groups))
 
@@ -184,6 +184,8 @@ def _fit(
     task: PUProblem, chosen: NDArray[np.int64], strengths: Sequence[float], share: float | None
 ) -> list[tuple[Floats, float]]:
     """At each strength, weights and bias on the features as they are, from the ``chosen`` images alone."""
+    from sklearn.linear_model import LogisticRegression  # only learning needs it
+
     features, is_mixed = task.features[chosen], task.is_mixed[chosen]
     mean, factor = standardiser(features, task.scale)
     standard = ((features - mean) * factor).astype(np.float32)
