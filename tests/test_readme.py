@@ -8,6 +8,7 @@ import pytest
 
 import healthygan
 from healthygan.cli import main as cli
+from healthygan.data.cohort import Split
 from healthygan.runs.config import preset_names
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
@@ -36,12 +37,24 @@ def test_every_preset_is_named():
     assert all(f"`{name}`" in README for name in preset_names())
 
 
-def test_the_python_shown_imports_what_there_is():
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=["train", "predict"])
+def test_the_python_shown_imports_what_there_is(block):
     compile(block, "README", "exec")
     names = re.search(r"from healthygan import (.*)", block)
     assert names is not None
     assert set(names[1].split(", ")) <= set(healthygan.__all__)
+
+
+def test_the_python_shown_scores_an_array_and_a_file(finished_run, capsys):
+    run, cohort = finished_run
+    shown = PYTHON[1].replace("runs/first", str(run.path)).replace("pile/image.png", str(cohort.paths(Split.TEST)[0]))
+    exec(shown, {})
+    printed = capsys.readouterr().out
+    assert len(re.findall(r"\d\.\d*", printed)) == 4  # a score and a p-value of each
+    assert "(2, 16, 16)" in printed
 
 
 def test_every_dependency_has_a_reason_in_the_table():
