@@ -18,6 +18,6 @@ def test_many_more_are_counted_in_thousands() -> None:
 
 
 def test_the_nearest_candidate_is_named_as_it_is_written() -> None:
-    assert hint("PATIENT", ["Patient ID", "Path"]) == " (nearest: 'Patient ID')"
+    assert hint("PATIENT", ["Patient ID", "Path"]) == " (did you mean 'Patient ID'?)"
     assert hint("quite another", ["a", "b"]) == ""
     assert hint("a", []) == ""

@@ -13,6 +13,7 @@ import torch
 
 from healthygan.cli import options as cli
 from healthygan.cli.main import main
+from healthygan.cli.verbs import score as score_verb
 from healthygan.common.errors import InputError
 from healthygan.common.run_folder import Decision, Run
 from healthygan.common.tensors import save_tensors
@@ -76,7 +77,7 @@ def test_a_detector_without_an_export_is_named_in_one_line(tmp_path, members):
 
 def test_the_command_line_offers_every_engine_and_precision():
     assert cli.ENGINES == exports.ENGINES
-    assert get_args(exports.Precision) == cli.PRECISIONS
+    assert get_args(exports.Precision) == score_verb.PRECISIONS
 
 
 @pytest.mark.parametrize("name", [engine("torch"), engine("onnx"), engine("openvino")])
