@@ -138,8 +138,8 @@ class _Kept:
     @classmethod
     def read(cls, path: Path) -> "_Kept | None":
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(Cost(**found.pop("cost")), **found)
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return cls(Cost(**content.pop("cost")), **content)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -80,18 +80,18 @@ def write_benchmark(folder: Path, results: Results) -> None:
 
 def sheets(results: Results) -> list[Sheet]:
     """How well, at what cost and, where there are any, what failed."""
-    found = [_quality(results), _costs(results)]
+    tables = [_quality(results), _costs(results)]
     if results.failures:
         rows = tuple((Entry(f.method), Entry(str(f.seed)), Entry(f.reason)) for f in results.failures)
-        found.append(Sheet("Failed", ("method", "seed", "reason"), rows, wordy=(0, 2)))
-    return found
+        tables.append(Sheet("Failed", ("method", "seed", "reason"), rows, wordy=(0, 2)))
+    return tables
 
 
 def captions(results: Results) -> list[str]:
     """What a reader must know of the numbers, a sentence or two each."""
     labels = results.test.labels
     rules = {row.method.config.selection.rule for row in results.rows}
-    found = [
+    lines = [
         f"Test set: {len(labels):,} {results.test.noun}, {int(labels.sum()):,} of them diseased, of "
         f"{len(set(results.test.patients)):,} patients. Mean ± standard deviation over the seeds (the table of "
         "costs tells how many); below it the "
@@ -108,13 +108,13 @@ def captions(results: Results) -> list[str]:
     ]
     if results.controls:
         name, area = max(results.controls.items(), key=lambda item: item[1])
-        found.append(f"Strongest shallow control: {name}, AUC {short(area)}. A detector is worth its difference to it.")
+        lines.append(f"Strongest shallow control: {name}, AUC {short(area)}. A detector is worth its difference to it.")
     if any(row.published for row in results.rows):
-        found.append(
+        lines.append(
             f"In the paper: {SOURCE}, {results.paper}. Which of its last two columns is PatchCore and which PaDiM is "
             "not certain: both are given."
         )
-    return [*found, *results.notes]
+    return [*lines, *results.notes]
 
 
 def to_markdown(results: Results) -> str:
@@ -242,8 +242,8 @@ def _device_memory(costs: Sequence[Cost]) -> str:
 
 def _span(values: Iterable[int]) -> str:
     """One number, or from the least to the greatest."""
-    found = sorted(set(values))
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
+    ordered = sorted(set(values))
+    return f"{ordered[0]:,}" if len(ordered) == 1 else f"{ordered[0]:,} to {ordered[-1]:,}"
 
 
 def _duration(seconds: float) -> str:
@@ -328,7 +328,7 @@ def _escaped(pattern: str, replace: Callable[[re.Match[str]], str]) -> Callable[
     return lambda text: re.sub(pattern, replace, text)
 
 
-_markdown = _escaped(r"[\\|*_<>`\[\]]", lambda found: "\\" + found[0])
+_markdown = _escaped(r"[\\|*_<>`\[\]]", lambda match: "\\" + match[0])
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -337,4 +337,4 @@ _LATEX = {
     "–": "--",
     "≥": r"$\geq$",
 }
-_latex = _escaped(r"[\\~^±–≥&%$#_{}]", lambda found: _LATEX.get(found[0], "\\" + found[0]))
+_latex = _escaped(r"[\\~^±–≥&%$#_{}]", lambda match: _LATEX.get(match[0], "\\" + match[0]))

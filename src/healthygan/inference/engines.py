@@ -210,8 +210,8 @@ def _openvino(model: Path) -> Callable[[Tensor], Any]:
     compiled = openvino.Core().compile_model(str(model), "CPU", settings)
 
     def run(x: Tensor) -> list[Any]:
-        found = compiled(x.numpy())
-        return [found[name] for name in OUTPUTS]
+        outputs = compiled(x.numpy())
+        return [outputs[name] for name in OUTPUTS]
 
     return run
 
@@ -221,8 +221,8 @@ def _difference(predict: Predict, detector: Detector, config: Config) -> float:
     shape = config.preprocessing
     coarse = torch.rand(CHECKED, shape.channels, 8, 8, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
     x = interpolate(coarse, (shape.size, shape.size), mode="bilinear").clamp(-1, 1)
-    found, expected = predict(x), predict_batch(detector, x)
-    apart = [(getattr(found, name) - getattr(expected, name)).abs().max() for name in OUTPUTS]
+    prediction, expected = predict(x), predict_batch(detector, x)
+    apart = [(getattr(prediction, name) - getattr(expected, name)).abs().max() for name in OUTPUTS]
     return float(torch.stack(apart).max())
 
 

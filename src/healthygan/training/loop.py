@@ -51,9 +51,9 @@ class FiniteWatch:
         self.fabric = fabric
         self.first = torch.full((), self.NEVER, dtype=torch.int64, device=fabric.device)
 
-    def see(self, iteration: int, found: Mapping[str, Tensor]) -> None:
+    def see(self, iteration: int, losses: Mapping[str, Tensor]) -> None:
         """Look at one iteration's losses, on this device alone."""
-        bad = ~torch.stack([value.float() for value in found.values()]).isfinite().all()
+        bad = ~torch.stack([value.float() for value in losses.values()]).isfinite().all()
         self.first = torch.where(bad, self.first.clamp(max=iteration), self.first)
 
     def check(self, run: Run, saved: int) -> None:
@@ -144,11 +144,11 @@ class Training:
             for iteration in range(done + 1, self.settings.iterations + 1):
                 if isinstance(recipe, EarlyStoppingRecipe) and recipe.finished(self.metrics):
                     break
-                found = self._iterate(recipe, iteration, batches(iteration))
-                watch.see(iteration, found)
+                losses = self._iterate(recipe, iteration, batches(iteration))
+                watch.see(iteration, losses)
                 if self._due(iteration, self.settings.log_every):
                     watch.check(self.folder, saved)
-                    note = log.write(iteration, _floats(self._mean(found)) | _gradient_norms(recipe))
+                    note = log.write(iteration, _floats(self._mean(losses)) | _gradient_norms(recipe))
                 if self._due(iteration, self.settings.sample_every):
                     self._draw(recipe, mixed, iteration, log)
                 stop, due = self._anyone(bool(asked)), self._due(iteration, self.settings.checkpoint_every)
@@ -184,13 +184,13 @@ class Training:
         together = self.fabric.all_reduce(torch.tensor(float(asked), device=self.fabric.device), reduce_op="sum")
         return bool(torch.as_tensor(together) > 0)
 
-    def _mean(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _mean(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses over all devices' images: each device has only seen its own."""
         if self.fabric.world_size == 1:
-            return found
-        together = torch.stack([value.float() for value in found.values()])
+            return losses
+        together = torch.stack([value.float() for value in losses.values()])
         together = torch.as_tensor(self.fabric.all_reduce(together, reduce_op="mean"))
-        return dict(zip(found, together, strict=True))
+        return dict(zip(losses, together, strict=True))
 
     def _restore(self, recipe: Recipe) -> int:
         state = self.folder.load_checkpoint()
@@ -222,14 +222,14 @@ class Training:
     def _early_stopping_metric(self, recipe: EarlyStoppingRecipe, early_stopping_healthy: ImageStore) -> float:
         """The recipe's metric, averaged over the held-out healthy images."""
         size = self.settings.batch_size
-        found = []
+        values = []
         for chosen in in_batches(len(early_stopping_healthy), size):
-            found.append(
+            values.append(
                 recipe.early_stopping_metric(to_tensor(early_stopping_healthy.read(chosen)).to(self.fabric.device))
                 .double()
                 .cpu()
             )
-        return float(torch.cat(found).mean())
+        return float(torch.cat(values).mean())
 
     def _save(self, recipe: Recipe, iteration: int) -> int:
         if self.fabric.is_global_zero:
@@ -305,8 +305,8 @@ def _gradient_norms(recipe: Recipe) -> dict[str, float]:
     return norms
 
 
-def _floats(found: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: float(value) for name, value in found.items()}
+def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _array(image: Tensor) -> NDArray[np.float32]:

@@ -34,5 +34,5 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     from healthygan.data.inspection.inspect import inspect_cohort
 
     shape = given_config(options).preprocessing
-    found = inspect_cohort(given_cohort(options), shape, options.output, options.control, progress=shown)
-    print_inspection(found, console)
+    inspection = inspect_cohort(given_cohort(options), shape, options.output, options.control, progress=shown)
+    print_inspection(inspection, console)

@@ -82,7 +82,7 @@ def prepare_chestxray14(
         )
     records = [_record(metadata, row) for row in table]
     usable = [record for record in records if record.label is not None]
-    found = draw(usable, resolve(amounts or COUNTS, usable), seed, by_patient=by_patient)
+    drawn = draw(usable, resolve(amounts or COUNTS, usable), seed, by_patient=by_patient)
     seen = sum(row[VIEW].strip() == "PA" for row in table)
     healthy = sum(record.label is Label.HEALTHY for record in usable)
     steps = [
@@ -90,13 +90,13 @@ def prepare_chestxray14(
         f"of these {healthy:,} have no finding and {len(usable) - healthy:,} exactly one disease",
         f"drawn with seed {seed}, " + ("patients kept apart" if by_patient else "image by image"),
     ]
-    warnings = shortfall_warnings(found)
+    warnings = shortfall_warnings(drawn)
     if len(table) != ROWS:
         warnings.append(f"{metadata}: {len(table):,} rows where {ROWS:,} are published; this is not the whole set")
     return finish(
         "chestxray14",
         records,
-        found.splits,
+        drawn.splits,
         find_images(images),
         manifest,
         steps=steps,

@@ -112,9 +112,9 @@ def prepare_covidx(
             splits, left_out = _apart(records, splits)
             steps.append(f"left out: {left_out} training images of patients who are in two splits")
     else:
-        found = draw(records, resolve(amounts or COUNTS, records), seed, stratify=stratify)
-        splits = dict(found.splits)
-        warnings += shortfall_warnings(found)
+        drawn = draw(records, resolve(amounts or COUNTS, records), seed, stratify=stratify)
+        splits = dict(drawn.splits)
+        warnings += shortfall_warnings(drawn)
         steps.append(f"split: drawn with seed {seed}, patients kept apart{', each source alike' if stratify else ''}")
     steps.append(f"in no split: {len(records) - len(splits):,} of the listed images")
     warnings += _hidden_pneumonia(records, splits, three_classes)
@@ -156,29 +156,29 @@ def read_lists(folder: Path, version: str | None = None, needed: str | None = No
     lines = {part: _read_list(path) for part, path in versions[name].items()}
     if missing := {"train", "test"} - lines.keys():
         raise InputError(f"{folder}: of COVIDx {name} the {' and '.join(sorted(missing))} list is missing; {WHERE}")
-    found = ROWS.get((len(lines["train"]), len(lines["test"])), name)
-    if found != name and name:
-        raise InputError(f"{folder}: the lists are named {name} but have the lines of COVIDx {found}; mend the names")
-    if needed is not None and found != needed:
+    actual = ROWS.get((len(lines["train"]), len(lines["test"])), name)
+    if actual != name and name:
+        raise InputError(f"{folder}: the lists are named {name} but have the lines of COVIDx {actual}; mend the names")
+    if needed is not None and actual != needed:
         raise InputError(
-            f"{folder}: these are the lists of COVIDx {found or '(unknown version)'}, and the official split is of "
+            f"{folder}: these are the lists of COVIDx {actual or '(unknown version)'}, and the official split is of "
             f"{needed}; get those ({WHERE}) or have a split drawn anew"
         )
-    return _merged(found, [record for records in lines.values() for record in records])
+    return _merged(actual, [record for records in lines.values() for record in records])
 
 
 def _versions(folder: Path) -> dict[str, dict[str, Path]]:
     """Files by version and part."""
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a folder; {WHERE}")
-    found: dict[str, dict[str, Path]] = {}
+    lists: dict[str, dict[str, Path]] = {}
     for path in sorted(folder.iterdir()):
         if match := LIST_NAME.fullmatch(path.name):
             part, version = match[1].lower(), (match[2] or "").upper()
-            if part in found.setdefault(version, {}):
-                raise InputError(f"{path}: the same list as {found[version][part].name}; keep one of the two")
-            found[version][part] = path
-    return found
+            if part in lists.setdefault(version, {}):
+                raise InputError(f"{path}: the same list as {lists[version][part].name}; keep one of the two")
+            lists[version][part] = path
+    return lists
 
 
 def _read_list(path: Path) -> list[Record]:
@@ -283,17 +283,17 @@ def _hidden_pneumonia(
             "(such as train_COVIDx7A.txt) is not in the folder of lists"
         ]
     key = "class" if classes is None else "three_class"
-    found = Counter(
+    counts = Counter(
         (splits[record.name], record.more[key])
         for record in records
         if record.name in splits and record.label is Label.HEALTHY
     )
     warnings = []
     for split in Split:
-        total = sum(count for (where, _), count in found.items() if where is split)
+        total = sum(count for (where, _), count in counts.items() if where is split)
         if total:
-            absent = f", {found[split, ABSENT]:,} are not in the three-class list" if found[split, ABSENT] else ""
+            absent = f", {counts[split, ABSENT]:,} are not in the three-class list" if counts[split, ABSENT] else ""
             warnings.append(
-                f"{split}: of {total:,} 'healthy' images {found[split, PNEUMONIA]:,} carry non-COVID pneumonia{absent}"
+                f"{split}: of {total:,} 'healthy' images {counts[split, PNEUMONIA]:,} carry non-COVID pneumonia{absent}"
             )
     return warnings

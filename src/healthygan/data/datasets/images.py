@@ -47,24 +47,24 @@ def find_images(folders: Sequence[Path]) -> dict[str, list[str]]:
     Raises:
         InputError: a folder is missing or holds no image.
     """
-    found: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, list[str]] = defaultdict(list)
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder}: is not a folder; give the folder that holds the images")
-        before = len(found)
+        before = len(by_name)
         for place, name in walk_names(folder.absolute()):
             path = os.path.join(place, name)
-            if (name.lower().endswith(SUFFIXES) or is_image_name(Path(path))) and path not in found[name]:
-                found[name].append(path)
-        if len(found) == before:
+            if (name.lower().endswith(SUFFIXES) or is_image_name(Path(path))) and path not in by_name[name]:
+                by_name[name].append(path)
+        if len(by_name) == before:
             raise InputError(f"{folder}: holds no image file; unpack the images there or give another folder")
-    return {name: paths for name, paths in found.items() if paths}
+    return {name: paths for name, paths in by_name.items() if paths}
 
 
 def check_names(
     wanted: Collection[str],
     listed: Collection[str],
-    found: Mapping[str, Sequence[str]],
+    present: Mapping[str, Sequence[str]],
     listed_twice: Iterable[str] = (),
 ) -> Problems:
     """Compare lists with folders.
@@ -72,12 +72,12 @@ def check_names(
     Args:
         wanted: the names a cohort needs.
         listed: all names the lists know.
-        found: files by name.
+        present: files by name.
     """
     return Problems(
-        missing=tuple(sorted(name for name in wanted if name not in found)),
-        doubled=tuple(sorted(name for name in wanted if len(found.get(name, ())) > 1)),
-        extra=tuple(sorted(name for name in found if name not in listed)),
+        missing=tuple(sorted(name for name in wanted if name not in present)),
+        doubled=tuple(sorted(name for name in wanted if len(present.get(name, ())) > 1)),
+        extra=tuple(sorted(name for name in present if name not in listed)),
         listed_twice=tuple(sorted(listed_twice)),
     )
 

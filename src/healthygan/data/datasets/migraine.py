@@ -148,7 +148,7 @@ def participants(
     if not folder.is_dir():
         raise InputError(Argument(split, folder), f": is not a folder; {WHERE}")
     pattern = compile_pattern("source", source)
-    found: dict[tuple[Label | None, str], list[Path]] = defaultdict(list)
+    files_of: dict[tuple[Label | None, str], list[Path]] = defaultdict(list)
     sources: dict[tuple[Label | None, str], str | None] = {}
     for path in image_files(folder.absolute()):
         parts = path.relative_to(folder.absolute()).parts
@@ -157,15 +157,15 @@ def participants(
             label, parts = Label(parts[0].lower()), parts[1:]
         ixi = IXI.match(path.name)
         name = ixi[1] if ixi else parts[0] if len(parts) > 1 else _stem(path).removesuffix(mask_suffix or "")
-        found[label, name].append(path)
+        files_of[label, name].append(path)
         told = first_group(pattern, "/".join(parts)) if pattern else f"IXI-{ixi[2]}" if ixi else None
         sources.setdefault((label, name), told)
-    if not found:
+    if not files_of:
         raise InputError(Argument(split, folder), f": holds no volume; {WHERE}")
     if mask_suffix is None:
-        _refuse_masks([path for files in found.values() for path in files])
+        _refuse_masks([path for files in files_of.values() for path in files])
     return [
-        Participant(name, split, label, sources[label, name], tuple(files)) for (label, name), files in found.items()
+        Participant(name, split, label, sources[label, name], tuple(files)) for (label, name), files in files_of.items()
     ]
 
 

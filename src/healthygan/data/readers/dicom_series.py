@@ -26,17 +26,17 @@ def series_in(paths: Sequence[Path]) -> dict[str, list[Path]]:
     Raises:
         UnreadableImage: a file is no DICOM image, or holds several frames.
     """
-    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
+    series: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for path in sorted(paths):
         with as_unreadable(path):
             header = pydicom.dcmread(path, stop_before_pixels=True)
         if int(header.get("NumberOfFrames", 1) or 1) > 1:
             raise UnreadableImage(f"{path}: several frames in a file; convert the series into one NIfTI file")
-        found[str(header.get("SeriesInstanceUID", "")), _description(header)].append(path)
-    names = [description for _, description in found]
+        series[str(header.get("SeriesInstanceUID", "")), _description(header)].append(path)
+    names = [description for _, description in series]
     return {
         description if names.count(description) == 1 else f"{description} [{uid}]": files
-        for (uid, description), files in found.items()
+        for (uid, description), files in series.items()
     }
 
 
