@@ -1,12 +1,12 @@
 """An evaluation, or the choice of a checkpoint, as a table in the terminal."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from healthygan.cli.tables.warnings import print_warnings
 from healthygan.evaluation.report.rows import (
     HONEST_COLUMN,
     HONEST_NOTE,
@@ -30,12 +30,6 @@ def print_evaluation(evaluation: Evaluation, report: Path, console: Console) -> 
             console.print(f"  {name:<22} {area:.3f}", highlight=False)
     print_warnings(evaluation.cautions, console)
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
-
-
-def print_warnings(warnings: Sequence[str], console: Console) -> None:
-    """A line for each."""
-    for warning in warnings:
-        console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:

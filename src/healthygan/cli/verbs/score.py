@@ -35,7 +35,7 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, console: "Console") -> None:
     """Score, and say what was found and where it lies."""
-    from healthygan.cli.tables.evaluation import print_warnings
+    from healthygan.cli.tables.warnings import print_warnings
     from healthygan.common.run_folder import Run
     from healthygan.inference.score import score
 
