@@ -6,7 +6,7 @@ from pathlib import Path
 
 from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
-from healthygan.data.checks import check_columns
+from healthygan.data.checks import check_columns, verify
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.inspection.contact_sheet import draw_contact_sheet
 from healthygan.data.inspection.shortcuts import Shortcut, find_shortcuts
@@ -24,6 +24,8 @@ class Inspection:
     shortcuts: tuple[Shortcut, ...]
     warnings: tuple[str, ...]
     contact_sheet: Path | None
+    refusal: InputError | None = None
+    """Why ``train`` would refuse the cohort, in its own words."""
 
 
 def inspect_cohort(
@@ -49,6 +51,7 @@ def inspect_cohort(
     if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
         raise InputError(f"{contact_sheet}: a contact sheet is a PNG; give a name that ends in .png")
     preprocessing = preprocessing or Preprocessing()
+    refusal = _refusal(cohort, progress)
     probed, unreadable = probe_all(cohort, preprocessing.reader, progress)
     if contact_sheet is not None:
         unreadable |= draw_contact_sheet(cohort.name, probed, preprocessing, contact_sheet)
@@ -58,4 +61,13 @@ def inspect_cohort(
         if cohort.split(split)
     )
     shortcuts = find_shortcuts(probed, dict.fromkeys(("source", *control)))
-    return Inspection(cohort.name, splits, shortcuts, find_warnings(splits, shortcuts), contact_sheet)
+    return Inspection(cohort.name, splits, shortcuts, find_warnings(splits, shortcuts), contact_sheet, refusal)
+
+
+def _refusal(cohort: Cohort, progress: Progress) -> InputError | None:
+    """What ``train`` checks; kept, not raised, so that what can be shown is shown first."""
+    try:
+        verify(cohort, progress=progress)
+    except InputError as error:
+        return error
+    return None
