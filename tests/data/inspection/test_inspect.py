@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fixtures.pictures import textured
 from healthygan.common.errors import InputError
 from healthygan.data.checks import verify
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
@@ -40,3 +42,24 @@ def test_what_train_refuses_is_told_with_all_that_can_be_counted(fault: str, pic
 
     assert str(inspection.refusal) == refusal_of(study)
     assert sum(summary.images for summary in inspection.splits) == len(study.images)
+
+
+def test_pictures_made_anew_are_listed_with_both_splits_and_warned_of(printed, warning_about, tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(textured(1)).save(tmp_path / name)
+    study = Cohort("study", (CohortImage(tmp_path / "a.png", HEALTHY), CohortImage(tmp_path / "b.jpg", TEST)))
+
+    inspection = inspect_cohort(study)
+
+    assert "a.png = b.jpg" in warning_about(inspection, "healthy and test: 1 pair(s) of near-duplicates")
+    page = printed(inspection)
+    assert "Pictures in two splits, in other bytes: 1" in page
+    assert "near" in page
+
+
+def test_same_pixels_in_other_bytes_are_the_refusal(tmp_path: Path) -> None:
+    for name in ("a.png", "b.tif"):
+        Image.fromarray(textured(1)).save(tmp_path / name)
+    study = Cohort("study", (CohortImage(tmp_path / "a.png", HEALTHY), CohortImage(tmp_path / "b.tif", MIXED)))
+
+    assert "1 image(s) with the same pixels in two splits" in str(inspect_cohort(study).refusal)
