@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo benchmark test lint clean
+.PHONY: demo benchmark test lint audit clean
 
 demo: $(INSTALLED)
 	$(BIN)/healthygan demo
@@ -15,10 +15,15 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov=healthygan --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(INSTALLED)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks tools
+	$(BIN)/ruff format --check src tests benchmarks tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Whether a release that the lock names has a known vulnerability; asks a service on the network.
+audit: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[audit]'
+	$(BIN)/python tools/audit.py constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "healthygan needs Python 3.11 or later")'

@@ -1,6 +1,7 @@
 """The command line from end to end, in process, on a tiny cohort given as folders."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,25 @@ def test_inspect_counts_and_draws(
     assert main(["inspect", str(folders), *set_options, "-o", str(tmp_path / "sheet.png")]) == 0
     assert "validation" in capsys.readouterr().out
     assert (tmp_path / "sheet.png").stat().st_size > 100
+
+
+def test_inspect_shows_its_tables_and_then_ends_as_train_does_where_train_refuses(
+    folders: Path, tmp_path: Path, set_options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    leaky = shutil.copytree(folders, tmp_path / "leaky")
+    copied = sorted((leaky / "healthy").rglob("*.png"))[0]
+    shutil.copy(copied, leaky / "test" / "copy.png")
+
+    assert main(["inspect", str(leaky), *set_options]) == 2
+    inspected = capsys.readouterr()
+    assert main(["train", str(leaky), "--run", str(tmp_path / "run"), *set_options]) == 2
+    trained = capsys.readouterr()
+
+    assert "Cohort leaky" in inspected.out
+    assert "1 image(s) with the same bytes in two splits" in inspected.err
+    assert inspected.err.splitlines()[-1].removeprefix("healthygan inspect") == trained.err.splitlines()[
+        -1
+    ].removeprefix("healthygan train")
 
 
 def test_train_score_and_evaluate(

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fixtures.pictures import textured
 from healthygan.common.errors import InputError
 from healthygan.data import checks
-from healthygan.data.checks import same_bytes, verify
+from healthygan.data.checks import check_near_duplicates, same_bytes, verify
 from healthygan.data.cohort import Cohort, CohortImage, Split, load_cohort
 
 
@@ -100,3 +102,53 @@ def test_only_files_equal_in_size_and_beginning_are_read_whole(small: Path, monk
 def test_file_that_vanishes_while_comparing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.png: cannot be read \(No such file"):
         same_bytes([CohortImage(tmp_path / "gone.png", Split.MIXED)])
+
+
+def textured_cohort(folder: Path, *files: tuple[str, Split, int]) -> Cohort:
+    """Pictures by name, split and seed; one seed is one picture."""
+    for name, _, seed in files:
+        Image.fromarray(textured(seed)).save(folder / name)
+    return Cohort("study", tuple(CohortImage(folder / name, split) for name, split, _ in files))
+
+
+@pytest.mark.parametrize("other", [Split.MIXED, Split.VALIDATION, Split.TEST])
+def test_same_pixels_in_other_bytes_are_refused_where_a_split_trains(other: Split, tmp_path: Path) -> None:
+    cohort = textured_cohort(tmp_path, ("a.png", Split.HEALTHY, 1), ("b.tif", other, 1), ("c.png", Split.MIXED, 2))
+
+    with pytest.raises(InputError) as caught:
+        check_near_duplicates(cohort)
+
+    both = f"({tmp_path}/a.png in healthy, {tmp_path}/b.tif in {other})"
+    assert str(caught.value) == (
+        f"study: 1 image(s) with the same pixels in two splits: {both}; keep each image in one split"
+    )
+
+
+def test_same_pixels_where_nothing_trains_are_warned_of(tmp_path: Path) -> None:
+    cohort = textured_cohort(tmp_path, ("a.png", Split.TEST, 1), ("b.tif", Split.VALIDATION, 1))
+
+    (warning,) = check_near_duplicates(cohort)
+
+    assert warning.startswith("validation and test: 1 pair(s) of near-duplicates, ")
+    assert warning.endswith(": b.tif = a.png; keep each picture in one split")
+
+
+def test_near_duplicates_are_warned_of_by_pair_of_splits(tmp_path: Path) -> None:
+    cohort = textured_cohort(
+        tmp_path,
+        *((f"h{seed}.png", Split.HEALTHY, seed) for seed in range(5)),
+        *((f"t{seed}.jpg", Split.TEST, seed) for seed in range(4)),
+        ("h4.jpg", Split.HEALTHY, 4),
+    )
+
+    within, across = check_near_duplicates(cohort)
+
+    assert within.startswith("healthy: 1 pair(s)") and "h4.png = h4.jpg; keep one of each" in within
+    assert across.startswith("healthy and test: 4 pair(s)")
+    assert "h0.png = t0.jpg, h1.png = t1.jpg, h2.png = t2.jpg and 1 more;" in across
+
+
+def test_a_cohort_without_near_duplicates_is_not_warned_of(tmp_path: Path) -> None:
+    files = [(f"{seed}.png", list(Split)[seed % 4], seed) for seed in range(12)]
+
+    assert check_near_duplicates(textured_cohort(tmp_path, *files)) == ()

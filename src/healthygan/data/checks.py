@@ -12,10 +12,13 @@ from healthygan.common.files import content_hash
 from healthygan.common.messages import hint, shorten_list
 from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Cohort, CohortImage, Split
+from healthygan.data.near_duplicates import NearDuplicate, near_duplicates
+from healthygan.data.readers.base import DEFAULTS, ReaderOptions
 
 BEGINNING_BYTES = 4096
 THREADS = 16
 LARGEST_BATCH = 256
+ORDER = {split: number for number, split in enumerate(Split)}
 Result = TypeVar("Result")
 
 
@@ -34,6 +37,57 @@ def verify(cohort: Cohort, needs: Iterable[Split] = (Split.HEALTHY, Split.MIXED)
     _check_files(cohort)
     _check_patients(cohort)
     _check_copies(cohort, progress)
+
+
+def check_near_duplicates(
+    cohort: Cohort, options: ReaderOptions = DEFAULTS, progress: Progress = silent
+) -> tuple[str, ...]:
+    """Refuse pictures that training would meet again elsewhere, pixel by pixel; warn of those that are only near.
+
+    Equal pixels are certain. Near-duplicates are a judgement, so that they are told and not refused.
+
+    Returns:
+        A warning, of one line, for each pair of splits that share pictures, and for each split that holds one twice.
+
+    Raises:
+        InputError: the same pixels are in two splits, and one of them trains.
+    """
+    duplicates = near_duplicates(cohort, options, progress)
+    refuse_same_pixels(cohort.name, duplicates)
+    return near_duplicate_warnings(duplicates)
+
+
+def refuse_same_pixels(name: str, duplicates: Iterable[NearDuplicate]) -> None:
+    """Refuse pictures in two splits, one of which trains, whose pixels are equal in other bytes.
+
+    Raises:
+        InputError: names the pictures.
+    """
+    in_several_splits = [
+        _both(pair.first, pair.second)
+        for pair in duplicates
+        if pair.same_pixels
+        and pair.first.split is not pair.second.split
+        and {pair.first.split, pair.second.split} & {Split.HEALTHY, Split.MIXED}
+    ]
+    if in_several_splits:
+        raise InputError(
+            f"{name}: {len(in_several_splits)} image(s) with the same pixels in two splits: "
+            f"{shorten_list(in_several_splits)}; keep each image in one split"
+        )
+
+
+def near_duplicate_warnings(duplicates: Iterable[NearDuplicate]) -> tuple[str, ...]:
+    """A line for each pair of splits, in the splits' order: how many pairs, and their names."""
+    names: dict[tuple[Split, ...], list[str]] = defaultdict(list)
+    for pair in duplicates:
+        one, other = sorted((pair.first, pair.second), key=lambda image: ORDER[image.split])
+        names[tuple(dict.fromkeys((one.split, other.split)))].append(f"{one.path.name} = {other.path.name}")
+    return tuple(
+        f"{' and '.join(splits)}: {len(pairs)} pair(s) of near-duplicates, one picture encoded, resized or cropped "
+        f"anew: {shorten_list(pairs)}; {'keep each picture in one split' if len(splits) > 1 else 'keep one of each'}"
+        for splits, pairs in sorted(names.items(), key=lambda item: [ORDER[split] for split in item[0]])
+    )
 
 
 def check_columns(cohort: Cohort, splits: Iterable[Split], columns: Iterable[str]) -> None:

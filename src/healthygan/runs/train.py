@@ -9,7 +9,7 @@ from healthygan.common.errors import Call, InputError
 from healthygan.common.files import write_json
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
-from healthygan.data.checks import verify
+from healthygan.data.checks import check_near_duplicates, verify
 from healthygan.data.cohort import Cohort, Split
 from healthygan.detectors import registry
 from healthygan.detectors.base import Detector, load_file
@@ -57,6 +57,7 @@ def train(
     run = Run(folder)
     _check_folder(run, config)
     verify(cohort, progress=progress)
+    check_near_duplicates(cohort, config.preprocessing.reader, progress)
     fabric = launch(config.training)
     stores = decode_parts(cohort, config, strict, progress)
     if config.selection.rule == "fid":

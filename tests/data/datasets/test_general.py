@@ -4,7 +4,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from fixtures.pictures import textured
 from healthygan.common.errors import InputError
 from healthygan.data.cohort import Cohort, Label, Split
 from healthygan.data.datasets.general import Columns, Plan, prepare_folders, prepare_table
@@ -170,3 +172,37 @@ def test_missing_and_extra_files_of_a_table_are_named(table: Path) -> None:
     with pytest.raises(InputError, match=rf"missing: s\d+/{gone.name}"):
         from_table(table)
     assert "in no list: stray.png" in (table.parent / "m.problems.txt").read_text()
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """Forty pictures, twenty of them twice: as PNG and, encoded anew, as JPEG."""
+    for label, first in (("well", 0), ("ill", 100)):
+        (tmp_path / label).mkdir()
+        for seed in range(first, first + 20):
+            Image.fromarray(textured(seed, 96)).save(tmp_path / label / f"{seed}.png")
+            if seed % 2:
+                Image.fromarray(textured(seed, 96)).save(tmp_path / label / f"{seed}.jpg", quality=80)
+    return tmp_path
+
+
+def split_by_picture(manifest: Path) -> dict[str, set[Split]]:
+    places: dict[str, set[Split]] = {}
+    for image in Cohort.from_manifest(manifest).images:
+        places.setdefault(image.path.stem, set()).add(image.split)
+    return places
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_near_duplicates_stay_in_one_split_and_patients_stay_unknown(copies: Path, seed: int) -> None:
+    prepared = prepare_folders([copies / "well"], [copies / "ill"], copies / "m.csv", plan=Plan(seed=seed))
+
+    assert all(len(places) == 1 for places in split_by_picture(copies / "m.csv").values())
+    assert all(image.patient_id is None for image in prepared.cohort.images)
+    assert any(step.startswith("near-duplicates kept in one split, 20 pair(s): ") for step in prepared.steps)
+
+
+def test_image_by_image_near_duplicates_fall_apart_like_patients(copies: Path) -> None:
+    prepare_folders([copies / "well"], [copies / "ill"], copies / "m.csv", plan=Plan(by_patient=False))
+
+    assert any(len(places) == 2 for places in split_by_picture(copies / "m.csv").values())

@@ -192,3 +192,21 @@ def test_where_all_patients_have_both_labels_no_split_starves_for_another() -> N
     places = {(record.patient, found.splits[record.name]) for record in records if record.name in found.splits}
     assert len(places) == len({patient for patient, _ in places})
     assert {(short.split, short.label): short.found for short in found.shortfalls}.items() <= counts.items()
+
+
+def test_joined_images_and_their_patients_share_a_split_through_others_too() -> None:
+    records = [Record(f"{number}", Label.HEALTHY, f"p{number // 2}") for number in range(40)]
+    joined = [("0", "11"), ("10", "31"), ("7", "7")]
+    counts = {(Split.HEALTHY, Label.HEALTHY): 20, (Split.TEST, Label.HEALTHY): 14}
+
+    for seed in range(10):
+        splits = draw(records, counts, seed, joined=joined).splits
+        together = {splits[name] for name in ("0", "1", "10", "11", "30", "31") if name in splits}
+        assert len(together) <= 1
+
+
+def test_what_is_joined_with_nothing_is_drawn_as_ever() -> None:
+    records = [Record(f"{number}", Label.HEALTHY) for number in range(40)]
+    counts = {(Split.HEALTHY, Label.HEALTHY): 20, (Split.TEST, Label.HEALTHY): 20}
+
+    assert draw(records, counts, 0, joined=[("3", "3")]).splits == draw(records, counts, 0).splits

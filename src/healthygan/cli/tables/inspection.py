@@ -12,8 +12,10 @@ from healthygan.data.inspection.controls import UNKNOWN
 from healthygan.data.inspection.inspect import Inspection
 from healthygan.data.inspection.shortcuts import SUSPICIOUS_AUC, Shortcut, groups_of
 from healthygan.data.inspection.summary import SplitSummary, extra_copies
+from healthygan.data.near_duplicates import NearDuplicate
 
 SOURCES_SHOWN = 12
+PAIRS_SHOWN = 50
 
 
 def print_inspection(inspection: Inspection, console: Console) -> None:
@@ -21,6 +23,8 @@ def print_inspection(inspection: Inspection, console: Console) -> None:
     console.print(splits_table(inspection.name, inspection.splits))
     if inspection.shortcuts:
         console.print(shortcuts_table(inspection.shortcuts))
+    if across := [pair for pair in inspection.near_duplicates if pair.first.split is not pair.second.split]:
+        console.print(near_duplicates_table(across))
     if inspection.contact_sheet is not None:
         console.print(f"Contact sheet: {inspection.contact_sheet}", markup=False, soft_wrap=True)
     console.print(f"Warnings: {len(inspection.warnings) or 'none'}", style="bold")
@@ -64,6 +68,21 @@ def shortcuts_table(shortcuts: Sequence[Shortcut]) -> Table:
         table.add_column(group, justify="right")
     for name in dict.fromkeys(shortcut.name for shortcut in shortcuts):
         table.add_row(escape(name), *(_auc_cell(aucs.get((name, group))) for group in groups))
+    return table
+
+
+def near_duplicates_table(pairs: Sequence[NearDuplicate]) -> Table:
+    """The pictures that two splits share, a row each."""
+    more = len(pairs) - PAIRS_SHOWN
+    table = Table(
+        title=f"Pictures in two splits, in other bytes: {len(pairs)}",
+        caption=f"and {more:,} more" if more > 0 else None,
+    )
+    for heading in ("split", "file", "split", "file", "pixels"):
+        table.add_column(heading)
+    for pair in pairs[:PAIRS_SHOWN]:
+        sides = (cell for image in (pair.first, pair.second) for cell in (image.split, escape(image.path.name)))
+        table.add_row(*sides, "equal" if pair.same_pixels else "near")
     return table
 
 

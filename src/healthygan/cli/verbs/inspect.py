@@ -29,10 +29,12 @@ def add_options(parser: Parser) -> None:
 
 
 def run(options: argparse.Namespace, console: "Console") -> None:
-    """Show what the cohort holds."""
+    """Show what the cohort holds, and end as ``train`` would where it refuses the cohort."""
     from healthygan.cli.tables.inspection import print_inspection
     from healthygan.data.inspection.inspect import inspect_cohort
 
     shape = given_config(options).preprocessing
     inspection = inspect_cohort(given_cohort(options), shape, options.output, options.control, progress=shown)
     print_inspection(inspection, console)
+    if inspection.refusal is not None:
+        raise inspection.refusal

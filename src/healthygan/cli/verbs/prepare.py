@@ -46,6 +46,7 @@ def _covidx(options: argparse.Namespace) -> "Prepared":
         stratify=options.stratify,
         keep_apart=options.drop_torn,
         allow_missing=options.allow_missing,
+        progress=shown,
     )
 
 
@@ -104,6 +105,7 @@ def _folders(options: argparse.Namespace) -> "Prepared":
         patient=options.patient,
         source=options.source,
         plan=_plan(options),
+        progress=shown,
     )
 
 
@@ -122,6 +124,7 @@ def _table(options: argparse.Namespace) -> "Prepared":
         rest_to_mixed=options.rest_to_mixed,
         plan=_plan(options),
         allow_missing=options.allow_missing,
+        progress=shown,
     )
 
 

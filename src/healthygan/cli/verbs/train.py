@@ -38,6 +38,7 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, console: "Console") -> None:
     """Train, and say which model came of it."""
+    from healthygan.data.checks import check_near_duplicates
     from healthygan.runs.train import train
 
     folder, config, cohort = _resumed(options) if options.resume else _new(options)
@@ -47,6 +48,8 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     console.print(f"threshold: {decision.threshold_rule}", highlight=False)
     for note in folder.load_notes():
         console.print(note, highlight=False, soft_wrap=True)
+    for warning in check_near_duplicates(cohort, config.preprocessing.reader):
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import shorten_list
+from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Label, Split
 from healthygan.data.datasets.images import find_images
-from healthygan.data.datasets.prepared import Prepared, finish, shortfall_warnings
+from healthygan.data.datasets.prepared import Prepared, find_joined, finish, joined_steps, shortfall_warnings
 from healthygan.data.datasets.split import Amounts, Record, draw, resolve
 from healthygan.data.datasets.text import read_text
 
@@ -84,6 +85,7 @@ def prepare_covidx(
     stratify: bool = False,
     keep_apart: bool = False,
     allow_missing: bool = False,
+    progress: Progress = silent,
 ) -> Prepared:
     """Write the manifest of the paper's COVIDx experiment.
 
@@ -105,6 +107,7 @@ def prepare_covidx(
     records = [_with_finding(record, three_classes) for record in read.records]
     steps = [f"lists: COVIDx {read.version}, {len(records):,} images"]
     warnings: list[str] = []
+    files = find_images([images])
     if official:
         splits = _official(read, lists)
         steps.append(f"split: official, {len(splits):,} file names of the paper's public code")
@@ -112,9 +115,11 @@ def prepare_covidx(
             splits, left_out = _apart(records, splits)
             steps.append(f"left out: {left_out} training images of patients who are in two splits")
     else:
-        drawn = draw(records, resolve(amounts or COUNTS, records), seed, stratify=stratify)
+        joined = find_joined(records, files, progress)
+        drawn = draw(records, resolve(amounts or COUNTS, records), seed, stratify=stratify, joined=joined)
         splits = dict(drawn.splits)
         warnings += shortfall_warnings(drawn)
+        steps += joined_steps(joined)
         steps.append(f"split: drawn with seed {seed}, patients kept apart{', each source alike' if stratify else ''}")
     steps.append(f"in no split: {len(records) - len(splits):,} of the listed images")
     warnings += _hidden_pneumonia(records, splits, three_classes)
@@ -122,7 +127,7 @@ def prepare_covidx(
         "covidx",
         records,
         splits,
-        find_images([images]),
+        files,
         manifest,
         steps=steps,
         warnings=warnings,

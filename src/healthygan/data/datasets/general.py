@@ -7,9 +7,10 @@ from pathlib import Path
 
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import shorten_list
+from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Label
 from healthygan.data.datasets.images import find_images, repeated
-from healthygan.data.datasets.prepared import Prepared, finish, shortfall_warnings
+from healthygan.data.datasets.prepared import Prepared, find_joined, finish, joined_steps, shortfall_warnings
 from healthygan.data.datasets.rules import Rule, check_rule
 from healthygan.data.datasets.split import ORDINARY, Amounts, Record, draw, resolve
 from healthygan.data.datasets.text import compile_pattern, first_group, read_table
@@ -48,6 +49,7 @@ def prepare_folders(
     patient: str | None = None,
     source: str | None = None,
     plan: Plan | None = None,
+    progress: Progress = silent,
 ) -> Prepared:
     """Write a manifest from folders whose images have one label each.
 
@@ -85,7 +87,7 @@ def prepare_folders(
             raise InputError(Argument(what, pattern.pattern), f": fits none of {len(records)} paths; correct it")
     _refuse_shared(files)
     steps = [f"folders: {_labels(records)}"]
-    return _drawn("folders", records, files, manifest, plan, steps)
+    return _drawn("folders", records, files, manifest, plan, steps, progress=progress)
 
 
 def prepare_table(
@@ -100,6 +102,7 @@ def prepare_table(
     rest_to_mixed: bool = False,
     plan: Plan | None = None,
     allow_missing: bool = False,
+    progress: Progress = silent,
 ) -> Prepared:
     """Write a manifest from a comma-separated table, one row an image.
 
@@ -148,7 +151,7 @@ def prepare_table(
     ]
     files = _located(records, find_images(images), images)
     known = [_record(row, None, columns) for row in rows]
-    return _drawn("table", records, files, manifest, plan, steps, allow_missing, known)
+    return _drawn("table", records, files, manifest, plan, steps, allow_missing, known, progress)
 
 
 def _drawn(
@@ -160,20 +163,23 @@ def _drawn(
     steps: Iterable[str],
     allow_missing: bool = False,
     known: Sequence[Record] = (),
+    progress: Progress = silent,
 ) -> Prepared:
     if plan.stratify and not any(record.source for record in records):
         raise InputError(
             Argument("stratify"), ": no image has a source; tell where it comes from with ", Argument("source")
         )
-    found = draw(
+    joined = find_joined(records, files, progress) if plan.by_patient else []
+    drawn = draw(
         records,
         resolve(plan.amounts or ORDINARY, records),
         plan.seed,
         by_patient=plan.by_patient,
         stratify=plan.stratify,
+        joined=joined,
     )
     units = "patients kept apart" if plan.by_patient else "image by image"
-    warnings = shortfall_warnings(found)
+    warnings = shortfall_warnings(drawn)
     nameless = sum(record.patient is None for record in records)
     if nameless and plan.by_patient:
         warnings.append(f"{nameless:,} images have no patient and count as patients of their own; tell them if you can")
@@ -181,13 +187,14 @@ def _drawn(
     return finish(
         protocol,
         [*records, *(record for record in known if record.name not in listed)],
-        found.splits,
+        drawn.splits,
         files,
         manifest,
         steps=[
             *steps,
             f"drawn with seed {plan.seed}, {units}{', each source alike' if plan.stratify else ''}",
-            f"in no split: {len(records) - len(found.splits):,} labelled images",
+            *joined_steps(joined),
+            f"in no split: {len(records) - len(drawn.splits):,} labelled images",
         ],
         warnings=warnings,
         allow_missing=allow_missing,

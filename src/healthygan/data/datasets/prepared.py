@@ -10,11 +10,13 @@ import numpy as np
 from healthygan.common.errors import InputError
 from healthygan.common.files import write_json, write_text
 from healthygan.common.messages import shorten_list
+from healthygan.common.progress import Progress, silent
 from healthygan.common.version import __version__
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.datasets.images import Problems, check_names, refuse_problems
 from healthygan.data.datasets.split import Draw, Record
 from healthygan.data.inspection.controls import told_scores
+from healthygan.data.near_duplicates import find_likenesses
 from healthygan.stats.metrics import auc
 
 
@@ -149,9 +151,25 @@ def label_split_conflicts(cohort: Cohort) -> tuple[Cohort, dict[str, set[Split]]
     return Cohort(cohort.name, images), in_several_splits
 
 
-def shortfall_warnings(found: Draw) -> list[str]:
+def shortfall_warnings(drawn: Draw) -> list[str]:
     """One line for each count that was not met."""
-    return [f"count not met, {short}" for short in found.shortfalls]
+    return [f"count not met, {short}" for short in drawn.shortfalls]
+
+
+def find_joined(
+    records: Sequence[Record], files: Mapping[str, Sequence[str]], progress: Progress = silent
+) -> list[tuple[str, str]]:
+    """Pairs of records that show one picture, by name: copies and near-duplicates, to be kept in one split."""
+    there = [record for record in records if record.name in files]
+    paths = [Path(files[record.name][0]) for record in there]
+    likenesses = find_likenesses(paths, [record.patient for record in there], progress=progress)
+    return [(there[likeness.first].name, there[likeness.second].name) for likeness in likenesses]
+
+
+def joined_steps(joined: Sequence[tuple[str, str]]) -> list[str]:
+    """One line that says what ``find_joined`` gave; none where that is nothing."""
+    names = shorten_list([f"{one} = {other}" for one, other in joined])
+    return [f"near-duplicates kept in one split, {len(joined):,} pair(s): {names}"] if joined else []
 
 
 def _source_aucs(cohort: Cohort) -> dict[str, float]:

@@ -10,6 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
 from healthygan.common.errors import Argument, InputError
 from healthygan.data.cohort import Label, Split
 
@@ -123,7 +127,13 @@ def resolve(amounts: Amounts, records: Sequence[Record]) -> dict[Target, int]:
 
 
 def draw(
-    records: Sequence[Record], counts: Counts, seed: int, *, by_patient: bool = True, stratify: bool = False
+    records: Sequence[Record],
+    counts: Counts,
+    seed: int,
+    *,
+    by_patient: bool = True,
+    stratify: bool = False,
+    joined: Sequence[tuple[str, str]] = (),
 ) -> Draw:
     """Fill each split with the wanted number of healthy and of diseased images.
 
@@ -137,13 +147,15 @@ def draw(
         counts: wanted images by split and label; what is not named stays unused.
         by_patient: keep each patient within one split; else images are drawn one by one.
         stratify: draw from each source in proportion to its share of the label's images.
+        joined: pairs of names that show one picture; where patients are kept apart, theirs count as one patient.
 
     Returns:
         The splits by name, and how close the counts were met.
     """
+    patients = _patients(records, by_patient, joined)
     short: list[Draw] = []
     for rounds, own_first in ((1, False), (1, True), (ROUNDS, True)):
-        drawing = _Drawing(records, counts, seed, by_patient, stratify, own_first)
+        drawing = _Drawing(records, patients, counts, seed, stratify, own_first)
         for number in range(1, rounds + 1):
             drawing.fill(Fraction(number, rounds))
         found = drawing.result()
@@ -151,6 +163,22 @@ def draw(
             return found
         short.append(found)
     return min(short, key=_lack)
+
+
+def _patients(records: Sequence[Record], by_patient: bool, joined: Sequence[tuple[str, str]]) -> list[str]:
+    """What is drawn as one of each record: its patient, those joined with it, or else the image itself."""
+    keys = [record.patient if by_patient and record.patient is not None else f"\0{record.name}" for record in records]
+    if not (by_patient and joined):
+        return keys
+    number_of = {key: number for number, key in enumerate(sorted(set(keys)))}
+    key_of = {record.name: key for record, key in zip(records, keys, strict=True)}
+    ends = np.array([[number_of[key_of[name]] for name in pair] for pair in joined])
+    links = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(len(number_of),) * 2)
+    _, group_of = connected_components(links, directed=False)
+    # A group goes by its first key, so that what is joined with nothing is drawn as ever.
+    first: dict[int, str] = {}
+    named = {key: first.setdefault(int(group_of[number]), key) for key, number in number_of.items()}
+    return [named[key] for key in keys]
 
 
 def _lack(found: Draw) -> tuple[Fraction, int]:
@@ -166,9 +194,9 @@ class _Drawing:
     def __init__(
         self,
         records: Sequence[Record],
+        patients: Sequence[str],
         counts: Counts,
         seed: int,
-        by_patient: bool,
         stratify: bool,
         own_first: bool,
     ) -> None:
@@ -180,19 +208,15 @@ class _Drawing:
         self.owner: dict[str, Split] = {}
         self.images: dict[Label, dict[Stratum, dict[str, list[str]]]] = {label: {} for label in Label}
         """Names by patient, of each label and stratum."""
-        named = [(record, self._patient(record, by_patient)) for record in records]
+        named = list(zip(records, patients, strict=True))
         ill = {patient for record, patient in named if record.label is Label.DISEASED}
         for record, patient in named:
             if record.label is None:
                 self.splits[record.name] = self.owner[patient] = Split.MIXED
             else:
                 stratum = (record.source or "") if stratify else "", patient in ill
-                patients = self.images[record.label].setdefault(stratum, defaultdict(list))
-                patients[patient].append(record.name)
-
-    @staticmethod
-    def _patient(record: Record, by_patient: bool) -> str:
-        return record.patient if by_patient and record.patient is not None else f"\0{record.name}"
+                images_of = self.images[record.label].setdefault(stratum, defaultdict(list))
+                images_of[patient].append(record.name)
 
     def fill(self, part: Fraction) -> None:
         """Draw until each split has this part of its counts.

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
-from healthygan.data.checks import check_columns
+from healthygan.data.checks import check_columns, near_duplicate_warnings, refuse_same_pixels, verify
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.inspection.contact_sheet import draw_contact_sheet
 from healthygan.data.inspection.shortcuts import Shortcut, find_shortcuts
 from healthygan.data.inspection.summary import SplitSummary, probe_all, summarise
 from healthygan.data.inspection.warnings import find_warnings
+from healthygan.data.near_duplicates import NearDuplicate, near_duplicates
 from healthygan.data.preprocessing import Preprocessing
 
 
@@ -24,6 +25,9 @@ class Inspection:
     shortcuts: tuple[Shortcut, ...]
     warnings: tuple[str, ...]
     contact_sheet: Path | None
+    near_duplicates: tuple[NearDuplicate, ...] = ()
+    refusal: InputError | None = None
+    """Why ``train`` would refuse the cohort, in its own words."""
 
 
 def inspect_cohort(
@@ -33,7 +37,7 @@ def inspect_cohort(
     control: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Inspection:
-    """Read every file's header, compare the splits, and draw a contact sheet where a path for it is given.
+    """Read every file's header, compare the splits and all images, and draw a contact sheet where it has a path.
 
     Args:
         cohort: the labels of its mixed set are counted only.
@@ -49,6 +53,8 @@ def inspect_cohort(
     if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
         raise InputError(f"{contact_sheet}: a contact sheet is a PNG; give a name that ends in .png")
     preprocessing = preprocessing or Preprocessing()
+    duplicates = near_duplicates(cohort, preprocessing.reader, progress)
+    refusal = _refusal(cohort, duplicates, progress)
     probed, unreadable = probe_all(cohort, preprocessing.reader, progress)
     if contact_sheet is not None:
         unreadable |= draw_contact_sheet(cohort.name, probed, preprocessing, contact_sheet)
@@ -58,4 +64,15 @@ def inspect_cohort(
         if cohort.split(split)
     )
     shortcuts = find_shortcuts(probed, dict.fromkeys(("source", *control)))
-    return Inspection(cohort.name, splits, shortcuts, find_warnings(splits, shortcuts), contact_sheet)
+    warnings = (*find_warnings(splits, shortcuts), *near_duplicate_warnings(duplicates))
+    return Inspection(cohort.name, splits, shortcuts, warnings, contact_sheet, duplicates, refusal)
+
+
+def _refusal(cohort: Cohort, duplicates: Sequence[NearDuplicate], progress: Progress) -> InputError | None:
+    """What ``train`` checks; kept, not raised, so that what can be shown is shown first."""
+    try:
+        verify(cohort, progress=progress)
+        refuse_same_pixels(cohort.name, duplicates)
+    except InputError as error:
+        return error
+    return None
