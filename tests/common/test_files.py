@@ -4,12 +4,23 @@ import errno
 import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from healthygan.common.errors import InputError
-from healthygan.common.files import atomic_path, content_hash, write_json, write_text
+from healthygan.common.files import (
+    atomic_path,
+    content_hash,
+    remove_leftovers,
+    shorten_name,
+    write_json,
+    write_text,
+)
 
 
 def _fails(*_: object) -> None:
@@ -79,3 +90,91 @@ def test_the_content_hash_is_blake2b_of_all_bytes(tmp_path: Path) -> None:
     content = bytes(range(256)) * 5000  # more than one piece of 1 MiB
     (tmp_path / "x").write_bytes(content)
     assert content_hash(tmp_path / "x") == hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from healthygan.common.files import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _killed_while_writing(target: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_goes_with_the_next_writing(tmp_path: Path) -> None:
+    target = tmp_path / "checkpoint.pt"
+    _killed_while_writing(target)
+    assert len(list(tmp_path.iterdir())) == 1 and not target.exists()
+    write_text(target, "whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    _killed_while_writing(tmp_path / "maps" / "a.png")
+    for name in (".hidden", ".a.png.x8f3k2a1.png", "a.healthygan.png", ".gitignore"):
+        (tmp_path / "maps" / name).touch()
+    (tmp_path / "maps" / ".folder.healthygan").mkdir()
+    with atomic_path(tmp_path / "maps" / "b.png") as being_written:
+        remove_leftovers(tmp_path)
+        assert len(list((tmp_path / "maps").iterdir())) == 7
+        remove_leftovers(tmp_path, below=True)
+        assert being_written.exists()
+        assert len(list((tmp_path / "maps").iterdir())) == 6
+        being_written.write_text("x")
+
+
+def test_two_who_write_the_same_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    target = tmp_path / "note.txt"
+    with atomic_path(target) as one:
+        one.write_text("one")
+        write_text(target, "two")
+        assert target.read_text() == "two"
+        assert one.read_text() == "one"
+    assert target.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", ["猫" * 83 + ".csv", "a" * 255, "é" * 126 + ".pt", "x." + "y" * 250], ids=range(4))
+def test_a_name_of_up_to_255_bytes_is_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_names_are_cut_between_characters() -> None:
+    assert shorten_name("猫猫猫", 8) == "猫猫"
+    assert shorten_name("abc", 3) == "abc"
+    assert shorten_name("\udcff\udcfeé", 3) == "\udcff\udcfe"
+
+
+def test_a_file_where_a_folder_should_be_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file is a file, not a folder") as told:
+        write_text(tmp_path / "file" / "below" / "note.txt", "x")
+    assert "disk space" not in str(told.value)
+
+
+def test_a_folder_where_the_file_should_be_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").mkdir()
+    with pytest.raises(InputError, match=r"Is a directory\); choose another name"):
+        write_text(tmp_path / "note.txt", "x")
+
+
+def test_the_permissions_of_others_files_are_left_alone_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(_: int) -> int:
+        raise AssertionError("the umask is the whole process's")
+
+    monkeypatch.setattr(os, "umask", changed)
+    threads = [threading.Thread(target=write_text, args=(tmp_path / f"{n}.txt", "x")) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(list(tmp_path.iterdir())) == 4

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,15 @@ def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
     torch.save([torch.zeros(2)], tmp_path / "model.pt")
     with pytest.raises(InputError, match="holds a list, not named weights"):
         load_tensors(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("room", [100, 5_000])
+def test_a_disk_that_fills_is_told_in_one_line(tmp_path: Path, room: int) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"model\.pt: cannot be written \(File too large\)"):
+            save_tensors(tmp_path / "model.pt", {"bias": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

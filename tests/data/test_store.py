@@ -1,6 +1,8 @@
 """Stores decode once, survive interruption and damage, and never lose a file silently."""
 
+import errno
 import json
+import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -343,6 +345,61 @@ def test_full_disk_is_told_before_decoding(
     with pytest.raises(InputError, match=r"need .* GB .*HEALTHYGAN_CACHE"):
         ImageStore.build([png(tmp_path / "a.png", 1)], SMALL, cache=cache)
     assert decoded == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="nothing can be reserved here")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_room_for_all_pixels_is_reserved_before_decoding(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    files = [png(tmp_path / f"{n}.png", n) for n in range(64)]
+    if resumed:
+        _stop_while_decoding(files, cache, monkeypatch)
+        (pixels,) = cache.glob("*.partial/pixels.npy")
+        content = pixels.read_bytes()
+        with pixels.open("r+b") as file:  # as it is where a disk was full: a file of holes
+            file.truncate(0)
+            file.write(content[:128])
+            file.truncate(len(content))
+        assert pixels.stat().st_blocks * 512 < len(content)
+    taken = []
+
+    def noting(path, *options):  # type: ignore[no-untyped-def]
+        (pixels,) = cache.glob("*.partial/pixels.npy")
+        taken.append(pixels.stat().st_blocks * 512 >= pixels.stat().st_size)
+        return read_frames(path, *options)
+
+    monkeypatch.setattr(store_module, "read_frames", noting)
+    ImageStore.build(files, SMALL, cache=cache)
+    assert len(taken) == 64 and all(taken)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_disk_that_filled_up_meanwhile_is_told_in_one_line(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    files = [png(tmp_path / f"{n}.png", n) for n in range(4)]
+    if resumed:
+        _stop_while_decoding(files, cache, monkeypatch)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", full, raising=False)
+        with pytest.raises(InputError, match=r"the decoded images need .* make room or set HEALTHYGAN_CACHE"):
+            ImageStore.build(files, SMALL, cache=cache)
+    assert values(ImageStore.build(files, SMALL, cache=cache)) == [0, 1, 2, 3]
+
+
+def _stop_while_decoding(files: list[Path], cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store_module, "read_frames", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            ImageStore.build(files, SMALL, cache=cache)
 
 
 def test_cache_that_cannot_be_made_is_told_in_one_line(tmp_path: Path) -> None:

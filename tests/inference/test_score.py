@@ -1,6 +1,7 @@
 """Scoring a pile: the list, the maps, going on after an interruption, files that cannot be read."""
 
 import csv
+import json
 import os
 import shutil
 from collections import defaultdict
@@ -15,6 +16,7 @@ from PIL import Image
 from scipy.stats import rankdata
 
 from healthygan.common.errors import InputError
+from healthygan.common.folder_lock import locked
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
 from healthygan.data.preprocessing import to_tensor
@@ -41,6 +43,30 @@ def pile(finished_run: Finished, tmp_path: Path) -> Path:
 def _rows(output: Path) -> list[dict[str, str]]:
     with (output / "scores.csv").open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def _state(path: Path) -> list[bytes]:
+    """How a partial list tells a file from one put in its place: size and time of the last change."""
+    return [str(number).encode() for number in (path.stat().st_size, path.stat().st_mtime_ns)]
+
+
+def _interrupted(run: Run, images: list[Path], output: Path, patch: pytest.MonkeyPatch, **options: object) -> None:
+    """Score four images one by one, and stop there."""
+    with patch.context() as patched:
+        real, count = scoring._score, 0
+
+        def stopping(*parts):  # type: ignore[no-untyped-def]
+            nonlocal count
+            count += 1
+            if count > 4:
+                raise KeyboardInterrupt
+            return real(*parts)
+
+        patched.setattr(scoring, "_score", stopping)
+        patched.setattr(Predictor, "batch_size", 1)
+        with pytest.raises(KeyboardInterrupt):
+            score(run, images, output, device="cpu", **options)  # type: ignore[arg-type]
+    assert (output / "scores.partial.csv").read_bytes().count(b"\n") == 3
 
 
 def _expected(run: Run, paths: list[Path]) -> dict[str, float]:
@@ -158,9 +184,9 @@ def test_a_name_that_is_no_utf8_is_scored_and_survives_an_interruption(
     paths = sorted(line.split(b",")[1] for line in lines[1:])
     assert paths == sorted([os.fsencode(odd), os.fsencode(other)])
     assert os.fsencode(broken) in (output / "failures.txt").read_bytes()
-    rows = [b",".join([os.fsencode(path), b"0", b"0.5"]) for path in (odd, other)]
+    rows = [b",".join([os.fsencode(path), b"0", b"0.5", *_state(path)]) for path in (odd, other)]
     (output / "scores.partial.csv").write_bytes(b"\r\n".join([*rows, b""]))
-    score(finished_run[0], [odd, other], output, overlays=False, device="cpu")
+    score(finished_run[0], [odd, other], output, device="cpu")
     assert b",0.500000," in (output / "scores.csv").read_bytes()  # what was done before is kept
 
 
@@ -357,3 +383,84 @@ def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
     for name in ("b.png", ".hidden.png", "notes.txt"):
         Image.new("L", (8, 8)).save(tmp_path / name, format="PNG")
     assert collect([tmp_path])[0] == [tmp_path / "b.png"]
+
+
+def test_two_calls_on_one_folder_are_kept_apart(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "out", "score"),
+        pytest.raises(InputError, match=rf"out: score is at work there, process {os.getpid()} on .* since "),
+    ):
+        score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    assert score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu").images == 16
+
+
+def test_an_image_replaced_while_stopped_is_scored_anew(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = finished_run
+    first, *_, last = sorted(pile.iterdir())
+    _interrupted(run, [pile], tmp_path / "out", monkeypatch, overlays=False)
+    before = first.stat()
+    first.write_bytes(last.read_bytes())
+    if first.stat().st_size == before.st_size:
+        os.utime(first, ns=(0, before.st_mtime_ns + 1))
+    score(run, [pile], tmp_path / "out", overlays=False, device="cpu")
+    rows = {row["path"]: row["score"] for row in _rows(tmp_path / "out")}
+    assert rows[str(first)] == rows[str(last)]
+
+
+def test_images_of_an_interrupted_call_are_not_listed_by_another(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = sorted(pile.iterdir())
+    _interrupted(finished_run[0], images[:8], tmp_path / "out", monkeypatch, overlays=False)
+    done = score(finished_run[0], images[6:], tmp_path / "out", overlays=False, device="cpu")
+    assert done.images == 10
+    assert {row["path"] for row in _rows(tmp_path / "out")} == {str(path) for path in images[6:]}
+
+
+def test_scores_of_two_precisions_are_not_mixed(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    with pytest.raises(InputError, match="out: holds scores with precision=32, not bf16"):
+        score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu", precision="bf16")
+    mark = json.loads((tmp_path / "out" / "model.json").read_bytes())
+    assert mark.keys() == {"model", "config", "engine", "precision", "overlays", "arrays"}
+
+
+def test_an_unfinished_list_goes_on_with_the_same_maps_alone(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _interrupted(finished_run[0], [pile], tmp_path / "out", monkeypatch, overlays=False)
+    with pytest.raises(InputError, match="holds an unfinished list with arrays=False, not True"):
+        score(finished_run[0], [pile], tmp_path / "out", overlays=False, arrays=True, device="cpu")
+    score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    score(finished_run[0], [pile], tmp_path / "out", arrays=True, device="cpu")  # a finished one may get more
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 32
+
+
+def test_what_a_killed_call_left_of_its_maps_is_removed(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
+    maps = tmp_path / "out" / "maps"
+    maps.mkdir(parents=True)
+    (maps / ".of another pile.png.healthygan.png").touch()
+    score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    assert not list(maps.iterdir())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"maps", "scores.csv", "model.json", ".lock"}
+
+
+def test_long_names_of_any_script_get_their_maps(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
+    names = ["猫" * 83 + ".png", "é" * 125 + ".png", "a" * 251 + ".png"]
+    for name, source in zip(names, sorted(pile.iterdir()), strict=False):
+        source.rename(pile / name)
+    assert score(finished_run[0], [pile], tmp_path / "out", device="cpu").images == 16
+    assert len(list((tmp_path / "out" / "maps").iterdir())) == 16
+
+
+def test_ids_that_a_spreadsheet_would_run_are_defused(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in pile.iterdir())
+    ids = ["=cmd|' /C calc'!A0", "-7", "@x"]
+    rows = "".join(f'{name},test,healthy,"{patient}"\n' for name, patient in zip(names, ids, strict=False))
+    (pile / "cohort.csv").write_text("path,split,label,patient_id\n" + rows)
+    score(finished_run[0], [pile / "cohort.csv"], tmp_path / "out", overlays=False, device="cpu")
+    assert {row["patient_id"] for row in _rows(tmp_path / "out")} == {"'=cmd|' /C calc'!A0", "-7", "'@x"}

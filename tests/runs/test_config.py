@@ -1,5 +1,7 @@
 """Presets, overrides and what is refused."""
 
+import os
+
 import pytest
 import yaml
 
@@ -91,6 +93,56 @@ def test_wrong_settings_are_refused_by_name(override, message):
     with pytest.raises(InputError, match=message) as caught:
         load_config("small", overrides)
     assert "\n" not in str(caught.value)
+
+
+EXPLODING = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (EXPLODING, "more than 10,000 values with its aliases"),
+        (EXPLODING.replace("[*", "[{<<: *").replace(", *", "}, {<<: *").replace("]", "}]"), "not YAML"),
+        ("a: &a [*a]\n", "more than 10,000 values"),
+        ("training: " + "[" * 5000 + "]" * 5000, "nest too deeply"),
+        ("training: " + "{a: " * 5000 + "}" * 5000, "nest too deeply"),
+        ("training:\n  seed: 2024-99-99\n", "not YAML .*month must be in 1..12"),
+        ("training:\n  seed: 0001-01-01T00:00:00+99:59\n", "not YAML"),
+        ("training:\n  seed: !!timestamp never\n", "not YAML"),
+        ("training:\n  seed: !!bool never\n", "not YAML"),
+        ("training:\n  seed: 2024-05-05\n", r"training.seed=datetime.date\(2024, 5, 5\)"),
+        (f"training:\n  seed: {'9' * 5000}\n", "not YAML|training.seed="),
+        (f"training:\n  precision: {'x' * 500}\n", r"training.precision='x{99}\.\.\.: "),
+        ("\x07: 1\n", "not YAML"),
+        ("1: 2\n", "1"),
+        ("[" + "1," * 600_000 + "]", "larger than 1,000,000 bytes"),
+        ("[" + "1," * 20_000 + "]", "more than 10,000 values"),
+    ],
+    ids=range(16),
+)
+def test_yaml_that_explodes_or_cannot_be_read_is_one_line(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(tmp_path / "mine.yaml")
+    assert str(caught.value).startswith(f"{tmp_path / 'mine.yaml'}: ")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+def test_aliases_are_fine_where_they_are_few(tmp_path):
+    (tmp_path / "mine.yaml").write_text("training: &t {seed: 3}\nselection: {<<: *t}\n")
+    assert load_config(tmp_path / "mine.yaml").selection.seed == 3
+
+
+@pytest.mark.parametrize("value", ["2024-99-99", "[" * 5000, "!!timestamp x"])
+def test_a_single_setting_that_is_no_yaml_is_one_line(value):
+    with pytest.raises(InputError, match="is not a YAML value; quote it"):
+        load_config("small", [f"training.seed={value}"])
+
+
+def test_a_pipe_in_place_of_settings_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(InputError, match=r"pipe\.yaml: is not a file"):
+        load_config(tmp_path / "pipe.yaml")
 
 
 def test_an_unknown_preset_names_the_nearest():

@@ -372,9 +372,7 @@ def test_a_worklist_that_cannot_be_promised_is_refused(run: Run, tmp_path: Path,
     assert "no scores of healthy images" in capsys.readouterr().err
 
 
-def test_an_empty_worklist_says_how_many_healthy_images_it_takes(
-    run: Run, pile: Path, tmp_path: Path, capsys
-) -> None:
+def test_an_empty_worklist_says_how_many_healthy_images_it_takes(run: Run, pile: Path, tmp_path: Path, capsys) -> None:
     arguments = ["score", str(run.path), str(pile), "-o", str(tmp_path / "out"), "--no-maps"]
     assert main([*arguments, "--fdr", "0.01"]) == 0
     shown = capsys.readouterr().out

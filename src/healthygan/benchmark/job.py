@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from healthygan.common.errors import InputError, Stopped
 from healthygan.common.files import atomic_path, write_json, write_text
+from healthygan.common.folder_lock import LOCK, locked
 from healthygan.common.progress import lines_to
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
@@ -35,6 +36,8 @@ from healthygan.runs.config import Config
 from healthygan.runs.train import train
 
 DONE, STOPPED, FAILED = 0, 1, 2
+PATIENCE = 600.0
+"""Seconds to wait for a training whose benchmark was killed: it saves, and ends by itself."""
 MIB = 1 << 20
 
 
@@ -189,6 +192,9 @@ def fit(job: Job) -> None:
     Raises:
         Stopped, InputError: as ``train``.
     """
+    if (job.run.path / LOCK).exists():
+        with locked(job.run.path, "benchmark", PATIENCE):
+            pass
     clock = Stopwatch(job.folder / "fit.json")
     train(
         job.config,

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from healthygan.benchmark import published
@@ -26,7 +25,8 @@ from healthygan.benchmark.budgets import Method
 from healthygan.benchmark.job import DONE, FAILED, STAGES, Job, work
 from healthygan.benchmark.results import Example, Failed, Finished, GroundTruth, Results, Row, summarise
 from healthygan.common.errors import Argument, InputError, Stopped
-from healthygan.common.files import write_text
+from healthygan.common.files import remove_leftovers, write_text
+from healthygan.common.folder_lock import is_empty, locked
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Advance, Progress, silent
 from healthygan.common.version import __version__
@@ -77,8 +77,9 @@ def benchmark(
     if seeds < 1 or workers < 1:
         raise InputError(Argument("seeds", seeds), ", ", Argument("workers", workers), ": give 1 or more")
     verify(cohort, needs=(Split.HEALTHY, Split.MIXED, Split.TEST), progress=progress)
-    with _own(output):
+    with locked(output, "benchmark"):
         manifest = _keep_cohort(cohort, output)
+        remove_leftovers(output, below=True)
         _check_runs(methods, seeds, output)
         judged, labels = _prepare(cohort, methods, strict, progress)
         store, units = judged.store, judged.units
@@ -109,26 +110,13 @@ def benchmark(
         )
 
 
-@contextmanager
-def _own(output: Path) -> Iterator[None]:
-    """One benchmark at a time in a folder."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        with FileLock(output / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise InputError(
-            f"{output}: another benchmark is at work there; wait for it or choose another folder"
-        ) from None
-
-
 def _keep_cohort(cohort: Cohort, output: Path) -> Path:
     """The manifest that all jobs read; the images of a benchmark may not change while it is stopped."""
     manifest = output / "cohort.csv"
     if manifest.exists():
         if Cohort.from_manifest(manifest).images != cohort.images:
             raise InputError(f"{output}: holds a benchmark of another cohort; choose another folder")
-    elif any(entry.name != ".lock" for entry in output.iterdir()):
+    elif not is_empty(output):
         raise InputError(f"{output}: not empty and not a benchmark; choose another folder")
     else:
         cohort.write_manifest(manifest)

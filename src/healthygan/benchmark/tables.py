@@ -1,6 +1,5 @@
 """A benchmark's results as tables: terminal, Markdown, LaTeX, CSV."""
 
-import csv
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -27,6 +26,7 @@ from healthygan.benchmark.results import (
     marks,
     short,
 )
+from healthygan.common.csv_text import CsvWriter
 from healthygan.common.files import atomic_path, write_text
 
 RULES = {
@@ -319,9 +319,9 @@ def _number(value: float) -> str:
 def _write_csv(path: Path, lines: Sequence[Line]) -> None:
     fields = list(dict.fromkeys(name for line in lines for name in line))
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields, restval="")
-        writer.writeheader()
-        writer.writerows(lines)
+        writer = CsvWriter(file)
+        writer.writerow(fields)
+        writer.writerows([line.get(name, "") for name in fields] for line in lines)
 
 
 def _escaped(pattern: str, replace: Callable[[re.Match[str]], str]) -> Callable[[str], str]:

@@ -8,6 +8,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from healthygan.common.errors import InputError
+
 if TYPE_CHECKING:
     from healthygan.data.cohort import Cohort
     from healthygan.runs.config import Config
@@ -53,7 +55,7 @@ def given_cohort(options: argparse.Namespace) -> "Cohort":
 
 def config_options(parser: Parser) -> None:
     """The settings of a training."""
-    parser.add_argument("--preset", default="small", help="settings that come with healthygan (default: small)")
+    parser.add_argument("--preset", help="settings that come with healthygan (default: small)")
     parser.add_argument("--config", metavar="YAML", help="settings of your own instead, or a preset's name")
     set_option(parser, "such as training.seed=1; repeatable")
 
@@ -62,7 +64,9 @@ def given_config(options: argparse.Namespace, *overrides: str) -> "Config":
     """What ``config_options`` were given, and further ``section.field=value``."""
     from healthygan.runs.config import load_config, preset_names
 
-    source: str | Path = options.preset
+    if options.preset is not None and options.config is not None:
+        raise InputError("--preset: not together with --config, which takes its place; leave one of them out")
+    source: str | Path = options.preset or "small"
     if options.config is not None:
         is_preset = options.config in preset_names() and not Path(options.config).is_file()
         source = options.config if is_preset else Path(options.config)

@@ -10,10 +10,29 @@ from healthygan.common.files import atomic_path
 
 
 def save_tensors(path: Path, state: dict[str, Any]) -> None:
-    """Write tensors and plain values, atomically."""
+    """Write tensors and plain values, atomically.
+
+    Raises:
+        InputError: the folder cannot be written, or the disk is full.
+    """
     # Through an open file: given a path, torch writes its (temporary) name into the file.
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
+    with atomic_path(path) as temporary:
+        try:
+            with temporary.open("wb") as file:
+                torch.save(state, file)
+        except RuntimeError as error:
+            # Where writing fails, torch complains of its own position in the file; the reason is in the context.
+            raise _reason(error) from error
+
+
+def _reason(error: RuntimeError) -> OSError:
+    """The operating system's word for what went wrong, or else torch's."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return OSError(str(error).splitlines()[0])
 
 
 def load_tensors(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The cohort: which image is in which split, read from folders or from a manifest."""
 
-import csv
 import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
+from healthygan.common.csv_text import CsvWriter
 from healthygan.common.errors import Argument, InputError, Part
 from healthygan.common.files import write_text
 from healthygan.common.messages import hint
@@ -155,7 +155,7 @@ class Cohort:
         """What ``write_manifest`` writes to ``path``."""
         folder = _absolute(path).parent
         text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        writer = CsvWriter(text, lineterminator="\n")
         further = list(dict.fromkeys(column for image in self.images for column in image.more))
         writer.writerow((*COLUMNS, *further))
         for image in self.images:

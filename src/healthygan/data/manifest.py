@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from healthygan.common.csv_text import restored
 from healthygan.common.errors import InputError
 from healthygan.common.messages import hint
 
@@ -17,7 +18,7 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The line number and the cells by column of each row that is not blank."""
     reader = csv.reader(io.StringIO(_manifest_text(path), newline=""), strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [restored(name).strip() for name in next(reader, [])]
         _check_header(path, header)
         for cells in reader:
             if not any(cell.strip() for cell in cells):
@@ -27,7 +28,7 @@ def manifest_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     f"{path}, line {reader.line_num}: {len(cells)} cells where the header has {len(header)}; "
                     "quote cells that contain a comma"
                 )
-            yield reader.line_num, dict(zip(header, cells, strict=True))
+            yield reader.line_num, dict(zip(header, map(restored, cells), strict=True))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
 

@@ -5,6 +5,7 @@ A store's folder is named by the content of its files and the preprocessing, so 
 failed). While it is being made it is ``<name>.partial``, with a flag for each file that is done.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -203,7 +204,10 @@ class _Builder:
             fits = tuple(array.shape for array in arrays) == self._shapes()
         except DAMAGED:
             return None
-        return (arrays[0], arrays[1]) if fits else None
+        if not fits:
+            return None
+        self._reserve()
+        return arrays[0], arrays[1]
 
     def _start(self) -> tuple[np.memmap, np.memmap]:
         """New arrays, sized by all files' headers. The plan comes last: with it, the rest is there."""
@@ -220,8 +224,14 @@ class _Builder:
         make = np.lib.format.open_memmap
         pixels = make(self.partial / "pixels.npy", mode="w+", dtype=np.uint16, shape=pixels_shape)
         done = make(self.partial / "done.npy", mode="w+", dtype=np.uint8, shape=done_shape)
+        self._reserve()
         write_json(self.partial / "plan.json", {"frames": self.frames, "failures": list(self.failures.items())})
         return pixels, done
+
+    def _reserve(self) -> None:
+        """Take the arrays' whole room on the disk, where another process may fill it before they are."""
+        for name in ("pixels.npy", "done.npy"):
+            _reserve_room(self.partial / name)
 
     def _shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Of the pixels (an empty file cannot be mapped, so at least one frame) and of the flags."""
@@ -351,13 +361,37 @@ def _without_path(error: UnreadableImage, path: Path) -> str:
 
 
 def _check_room(folder: Path, needed: int) -> None:
-    # Writing to a mapped file on a full disk would end the process without a word.
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise InputError(
-            f"{folder.parent}: the decoded images need {needed / 1e9:.1f} GB where {free / 1e9:.1f} GB are free; "
-            "make room or set HEALTHYGAN_CACHE to a folder on another disk"
-        )
+        raise _no_room(folder, needed, free)
+
+
+def _reserve_room(path: Path) -> None:
+    """Have the file system set aside all of a file's bytes; nothing happens to those it holds.
+
+    Writing to a mapped file on a full disk would end the process without a word (SIGBUS), since ``open_memmap`` makes
+    files of holes.
+
+    Raises:
+        InputError: there is no room for them.
+    """
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except AttributeError:  # macOS has no such call
+            _check_room(path.parent, size)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _no_room(path.parent, size, shutil.disk_usage(path.parent).free) from error
+            _check_room(path.parent, size - path.stat().st_blocks * 512)  # a file system that reserves nothing
+
+
+def _no_room(folder: Path, needed: int, free: int) -> InputError:
+    return InputError(
+        f"{folder.parent}: the decoded images need {needed / 1e9:.1f} GB where {free / 1e9:.1f} GB are free; "
+        "make room or set HEALTHYGAN_CACHE to a folder on another disk"
+    )
 
 
 def _remove(folder: Path) -> None:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from healthygan.common.batching import in_batches
 from healthygan.common.errors import Argument, InputError
-from healthygan.common.files import write_json
+from healthygan.common.files import remove_leftovers, write_json
+from healthygan.common.folder_lock import locked
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.checks import check_columns, verify
@@ -60,6 +61,22 @@ def evaluate(
             two runs cannot judge the same labelled cases.
     """
     predictor = Predictor(run, device)
+    with locked(output, "evaluate"):
+        remove_leftovers(output)
+        return _evaluate(predictor, cohort, output, control, against, device, strict, progress)
+
+
+def _evaluate(
+    predictor: Predictor,
+    cohort: Cohort | None,
+    output: Path,
+    control: Sequence[str],
+    against: Run | None,
+    device: str,
+    strict: bool,
+    progress: Progress,
+) -> Evaluation:
+    run = predictor.run
     rival = Predictor(against, device) if against else None
     own = replace(Cohort.from_manifest(run.cohort), name=run.path.resolve().name)
     cohort = cohort or own

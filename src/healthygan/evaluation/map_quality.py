@@ -1,6 +1,5 @@
 """How good the difference maps are: against outlines where there are any, under flips, and as regions."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.common.batching import evenly_spaced, in_batches
+from healthygan.common.csv_text import CsvWriter
 from healthygan.common.files import atomic_path
 from healthygan.data.cohort import CohortImage, Label
 from healthygan.data.preprocessing import to_tensor
@@ -65,7 +65,7 @@ def write_regions(
         regions: of each frame.
     """
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = CsvWriter(file)
         writer.writerow(("path", "frame", *Region._fields))
         for image, frame, of_frame in zip(frames, store.frame, regions, strict=True):
             for region in of_frame:

@@ -8,7 +8,6 @@ import importlib.util
 import json
 import logging
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch.nn.functional import interpolate
 
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import content_hash, write_json
+from healthygan.common.folder_lock import is_empty, locked
 from healthygan.common.run_folder import Decision, Run
 from healthygan.detectors.base import Detector, Prediction
 from healthygan.detectors.prediction import predict_batch
@@ -43,6 +43,8 @@ PACKAGES: dict[Engine, tuple[str, ...]] = {
 }
 LARGEST_DIFFERENCE = 1e-3
 """An export further from PyTorch than this, in any pixel, is not handed out."""
+PATIENCE = 600.0
+"""Seconds to wait for another process that exports to the same folder."""
 CHECKED = 3
 """Images it is checked on, in one batch; an odd number, which the model was not recorded with."""
 
@@ -106,9 +108,7 @@ def write_export(
             f"{run.path}: its detector {config.detector.name} cannot be exported; score it with ",
             Argument("engine", "torch"),
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export") as name:
-        temporary = Path(name)
+    with _workshop(folder) as temporary:
         _write(scorer.eval(), to, temporary, config)
         difference = _difference(_predict(to, temporary / FILES[to]), detector, config)
         if not difference <= LARGEST_DIFFERENCE:
@@ -117,11 +117,27 @@ def write_export(
                 "use another engine, and please report it"
             )
         write_json(temporary / "model.json", _description(run, config, decision, difference))
-        folder.mkdir(exist_ok=True)
         # The description last: with it, the model is there.
         for path in sorted(temporary.iterdir(), key=lambda path: path.name == "model.json"):
             shutil.move(path, folder / path.name)
     return Exported(folder / FILES[to], difference)
+
+
+@contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """An empty place in ``folder``, there for a while and for one process; nothing stays where the work fails."""
+    place = folder / ".new"
+    try:
+        with locked(folder, "export", PATIENCE):
+            shutil.rmtree(place, ignore_errors=True)  # of a killed process
+            place.mkdir()
+            try:
+                yield place
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
+    finally:
+        if is_empty(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _description(run: Run, config: Config, decision: Decision, difference: float) -> dict[str, object]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.common.files import atomic_path
+from healthygan.common.files import atomic_path, shorten_name
 from healthygan.viz.overlays import overlay
 
 
@@ -50,4 +50,4 @@ class MapFiles:
 def _name(path: Path) -> str:
     """The file's name and a few digits that keep namesakes of other folders apart, the same on every machine."""
     number = int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
-    return f"{path.stem[:80]}_{number:08x}"
+    return f"{shorten_name(path.stem[:80], 200)}_{number:08x}"

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from healthygan.common.errors import Argument, InputError, UnreadableImage
-from healthygan.common.files import atomic_path
+from healthygan.common.files import atomic_path, remove_leftovers
+from healthygan.common.folder_lock import locked
 from healthygan.common.memory import memory_kept
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
@@ -60,6 +61,8 @@ def score(
 ) -> Scored:
     """Score images with a finished run; an interrupted call goes on where it was.
 
+    It takes over what it scored before of these very files, if they have not changed since.
+
     Writes ``scores.csv`` (highest score first), ``failures.txt`` where files could not be read, and under
     ``maps/`` an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in
     [0, 1]).
@@ -73,14 +76,34 @@ def score(
         progress: shows how far it is.
 
     Raises:
-        InputError: nothing to score, the run is not finished, ``output`` holds another run's scores, the engine is
-            not there, or a worklist is asked for and the run holds no healthy images' scores.
+        InputError: nothing to score, the run is not finished, ``output`` holds scores of another run, engine or
+            precision, another process writes to it, the engine is not there, or a worklist is asked for and the run
+            holds no healthy images' scores.
     """
     predictor = Predictor(run, device, engine, precision)
     _check_worklist(predictor, fdr)
     paths, patients = collect(images)
-    partial = PartialScores(output, run)
     maps = MapFiles(output / "maps", overlays, arrays, predictor.decision.map_top)
+    settings = {"engine": engine, "precision": precision, "overlays": overlays, "arrays": arrays}
+    with locked(output, "score"):
+        for folder in (output, maps.folder):
+            remove_leftovers(folder)
+        partial = PartialScores(output, run, paths, settings)
+        return _score_pile(predictor, paths, patients, partial, maps, output, strict, fdr, progress)
+
+
+def _score_pile(
+    predictor: Predictor,
+    paths: Sequence[Path],
+    patients: dict[str, str],
+    partial: PartialScores,
+    maps: MapFiles,
+    output: Path,
+    strict: bool,
+    fdr: float | None,
+    progress: Progress,
+) -> Scored:
+    """All of ``score`` that writes."""
     failures = _score_files(predictor, paths, partial, maps, strict, progress)
     _list_failures(output / "failures.txt", failures)
     if len(failures) == len(paths):

@@ -1,6 +1,5 @@
 """``scores.csv``, the list that ``score`` and ``evaluate`` write."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from healthygan.common.csv_text import CsvWriter
 from healthygan.common.files import atomic_path
 from healthygan.runs.aggregation import Units
 
@@ -42,7 +42,7 @@ def write_scores(
         # Names of files need not be UTF-8.
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file)
+        writer = CsvWriter(file)
         writer.writerow((*BEFORE, *columns, *AFTER))
         for n in np.argsort(ranks, kind="stable"):
             image = units.frames[n]

@@ -19,6 +19,8 @@ from healthygan.detectors.registry import DETECTORS, AnyDetectorConfig
 from healthygan.stats.metrics import PatientScore
 from healthygan.training.config import TrainingConfig
 
+MOST_BYTES, MOST_NODES = 1_000_000, 10_000
+"""A file of settings is smaller and holds fewer values; more are no settings, or an attack."""
 Rule: TypeAlias = Literal["last", "validation_auc", "early_stopping", "fid", "aucp"]
 
 
@@ -152,11 +154,60 @@ def read_yaml(place: Path | Traversable, source: str | Path) -> Any:
         InputError: it cannot be read, or is not YAML.
     """
     try:
-        return yaml.safe_load(place.read_text(encoding="utf-8"))
+        if isinstance(place, Path) and place.exists() and not place.is_file():
+            raise InputError(f"{source}: is not a file; give a YAML file")
+        with place.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"{source}: larger than {MOST_BYTES:,} bytes, so no settings; give a YAML file")
+        text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: cannot be read as text ({error}); give a YAML file") from error
+    try:
+        return parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"{source}: not YAML ({error}); mend that line") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """What YAML text holds.
+
+    Raises:
+        ValueError: it is not YAML, nests too deeply, or holds more than ``MOST_NODES`` values once its aliases are
+            written out; says which, in one line.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > MOST_NODES:
+            raise ValueError(f"holds more than {MOST_NODES:,} values with its aliases (*) written out")
+        return loader.construct_document(node)
     except yaml.YAMLError as error:
-        raise InputError(f"{source}: not YAML ({' '.join(str(error).split())}); mend that line") from error
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError:
+        raise ValueError("its lists and sections nest too deeply") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError) as error:
+        # What PyYAML makes of an impossible date, or of a tag that does not suit its value.
+        raise ValueError(f"a date or a value with a tag (!!) cannot be read: {error}") from error
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node holds, each alias counted like what it stands for; capped, since it may be beyond count.
+
+    Args:
+        known: counts so far by the node's identity; a node that is inside itself has too many.
+    """
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1
+        parts: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            parts = node.value
+        elif isinstance(node, yaml.MappingNode):
+            parts = [part for pair in node.value for part in pair]
+        known[id(node)] = min(MOST_NODES + 1, 1 + sum(_written_out(part, known) for part in parts))
+    return known[id(node)]
 
 
 def _read(source: str | Path) -> dict[str, Any]:
@@ -190,8 +241,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise InputError(given, f": '{section}' is a value, not a section; see config.yaml of a run")
     try:
-        place[field] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        place[field] = parse_yaml(value)
+    except ValueError:
         raise InputError(given, f": '{value}' is not a YAML value; quote it") from None
 
 
@@ -208,7 +259,11 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key '{key}'{hint(place[-1], known)}; known here: {', '.join(known)}"
     if not place:
         return str(fault["msg"]).removeprefix("Value error, ")
-    return f"{key}={fault['input']!r}: {fault['msg'].removeprefix('Value error, ')}; change this value"
+    return f"{key}={_cut(repr(fault['input']))}: {fault['msg'].removeprefix('Value error, ')}; change this value"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _shown(place: list[str]) -> list[str]:

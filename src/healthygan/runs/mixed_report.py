@@ -1,10 +1,9 @@
 """What a run tells of its own pile: a ranking, the picture of the diseased share, and lines to print."""
 
-import csv
-
 import numpy as np
 from scipy.special import expit
 
+from healthygan.common.csv_text import CsvWriter
 from healthygan.common.files import atomic_path
 from healthygan.common.run_folder import Run
 from healthygan.detectors.contrast.findings import PileFindings
@@ -51,7 +50,7 @@ def _write_scores(run: Run, findings: PileFindings, probability: Floats) -> None
         atomic_path(run.mixed_scores) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
     ):
-        writer = csv.writer(file)
+        writer = CsvWriter(file)
         writer.writerow(COLUMNS)
         for rank, number in enumerate(np.argsort(-odds, kind="stable"), start=1):
             path, frame, patient = findings.frames[number]

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from healthygan.common.batching import evenly_spaced
+from healthygan.common.csv_text import CsvWriter, csv_records
 from healthygan.common.errors import Call, InputError
 from healthygan.common.files import atomic_path
 from healthygan.common.run_folder import Run
@@ -64,7 +65,7 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
     if run.held_out.exists():
         try:
             with run.held_out.open(newline="", encoding="utf-8") as file:
-                for row in csv.DictReader(file):
+                for row in csv_records(file):
                     split = Split.MIXED if row["use"] == "choice_mixed" else Split.HEALTHY
                     image = CohortImage(Path(row["path"]), split, patient_id=row["patient_id"] or None)
                     frames[row["use"]].append(image)
@@ -79,7 +80,7 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
 def save_scores(run: Run, held_out: Mapping[str, HeldOut], scores: Mapping[str, NDArray[np.float64]]) -> None:
     """Keep the held-out images' scores; either mapping goes by use, one of ``USES``."""
     with atomic_path(run.held_out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = CsvWriter(file)
         writer.writerow(COLUMNS)
         for use, part in held_out.items():
             for owner, frame, score in zip(part.store.owner, part.store.frame, scores[use], strict=True):

@@ -1,12 +1,15 @@
 """Training from a cohort to a finished run: hold out, decode, fit, choose, cut."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from healthygan.common.errors import Call, InputError
-from healthygan.common.files import write_json
+from healthygan.common.files import TEMPORARY, remove_leftovers, write_json
+from healthygan.common.folder_lock import OWN, is_empty, locked
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Decision, Run
 from healthygan.data.checks import check_near_duplicates, verify
@@ -25,6 +28,11 @@ from healthygan.runs.mixed_report import write_mixed_report
 from healthygan.runs.partition import Stores, decode_parts
 from healthygan.runs.selection import Selection, choose_checkpoint, early_stopping_curve
 from healthygan.training.loop import Training, launch
+
+if TYPE_CHECKING:
+    from lightning import Fabric
+
+STORE_KEY = re.compile(r"[0-9a-f]{32}")
 
 
 def train(
@@ -51,7 +59,7 @@ def train(
         clock: entered while the detector learns (each member of an ensemble), decoding and choosing left out.
 
     Raises:
-        InputError: the cohort, the folder or the device cannot be used.
+        InputError: the cohort, the folder or the device cannot be used, or another process trains in the folder.
         Stopped: Ctrl-C or SIGTERM; a second call goes on.
     """
     run = Run(folder)
@@ -59,13 +67,31 @@ def train(
     verify(cohort, progress=progress)
     check_near_duplicates(cohort, config.preprocessing.reader, progress)
     fabric = launch(config.training)
+    # Further devices are processes of the same training, let in by the first.
+    with locked(folder, "train") if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero:
+            _check_folder(run, config)  # again: another training may have ended there since
+            remove_leftovers(folder, below=True)
+        _train(config, cohort, run, fabric, strict, extractor, clock, progress)
+    return run
+
+
+def _train(
+    config: Config,
+    cohort: Cohort,
+    run: Run,
+    fabric: "Fabric",
+    strict: bool,
+    extractor: Extractor | None,
+    clock: AbstractContextManager[object] | None,
+    progress: Progress,
+) -> None:
     stores = decode_parts(cohort, config, strict, progress)
     if config.selection.rule == "fid":
         extractor = extractor or load_backbone(config.selection.extractor, config.selection.extractor_weights)
     _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
-        config.save(run.config)
-        cohort.write_manifest(run.cohort)
+        _begin(run, config, cohort, stores.trained_on)
     detector = build(config)
     selection = None
     if isinstance(detector, Ensemble):
@@ -92,7 +118,6 @@ def train(
     if selection is not None:
         finalize_run(run, detector.to(fabric.device), stores, config.selection, selection, progress)
     fabric.barrier()
-    return run
 
 
 def _choose(
@@ -153,9 +178,24 @@ def select(
         measure: also take the AUC of every candidate on the test labels, to see what the rules are worth.
 
     Raises:
-        InputError: the run is not finished, its images changed, or the rule cannot be followed.
+        InputError: the run is not finished, its images changed, the rule cannot be followed, or another process
+            trains or chooses there.
     """
     decision = run.load_decision()
+    with locked(run.path, "select"):
+        remove_leftovers(run.path, below=True)
+        return _select(run, decision, rule, extractor, measure, device, progress)
+
+
+def _select(
+    run: Run,
+    decision: Decision,
+    rule: Rule | None,
+    extractor: Extractor | None,
+    measure: bool,
+    device: str,
+    progress: Progress,
+) -> Selection:
     config, cohort = load_config(run.config), Cohort.from_manifest(run.cohort)
     if config.training.members > 1:
         raise InputError(f"{run.path}: an ensemble has no checkpoints of its own; look at {run.member(0).path}")
@@ -198,9 +238,13 @@ def _candidates(run: Run) -> dict[int, Path]:
 
 
 def _check_folder(run: Run, config: Config) -> None:
-    if not run.path.exists() or not any(run.path.iterdir()):
+    if run.path.exists() and not run.path.is_dir():
+        raise InputError(f"{run.path}: is a file, not a folder; choose a new folder")
+    if is_empty(run.path):
         return
     if not run.config.exists():
+        if _is_stillborn(run):
+            return
         raise InputError(f"{run.path}: not empty and not a run folder; choose a new folder")
     if load_config(run.config) != config:
         raise InputError(
@@ -209,10 +253,30 @@ def _check_folder(run: Run, config: Config) -> None:
         )
 
 
+def _is_stillborn(run: Run) -> bool:
+    """Whether a folder holds nothing but what a training left that was killed before it could note its settings."""
+    names = {entry.name for entry in run.path.iterdir() if not TEMPORARY.fullmatch(entry.name)} - OWN
+    if names != {run.data.name}:
+        return not names
+    try:
+        keys = json.loads(run.data.read_bytes())
+        return all(STORE_KEY.fullmatch(key) for key in keys.values())
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return False
+
+
 def _check_data(run: Run, keys: Mapping[str, str]) -> None:
     """The images of a run may not change while it is stopped."""
-    if run.data.exists() and not _is_data(run, keys):
+    if run.config.exists() and run.data.exists() and not _is_data(run, keys):
         raise InputError(f"{run.path}: its images changed since it was started; train anew in another folder")
+
+
+def _begin(run: Run, config: Config, cohort: Cohort, keys: Mapping[str, str]) -> None:
+    """Note what the run is made from; the settings first: with them, the folder is a run folder."""
+    if not run.config.exists():
+        run.data.unlink(missing_ok=True)  # of a training that never began
+    config.save(run.config)
+    cohort.write_manifest(run.cohort)
     write_json(run.data, keys)
 
 

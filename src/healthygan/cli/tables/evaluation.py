@@ -27,9 +27,9 @@ def print_evaluation(evaluation: Evaluation, report: Path, console: Console) -> 
     if evaluation.controls:
         console.print("AUC of shallow controls, which a detector must beat:")
         for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
-            console.print(f"  {name:<22} {area:.3f}", highlight=False)
+            console.print(f"  {name:<22} {area:.3f}", highlight=False, markup=False)
     print_warnings(evaluation.cautions, console)
-    console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True, markup=False)
 
 
 def evaluation_table(evaluation: Evaluation) -> Table:

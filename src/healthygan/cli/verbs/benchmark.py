@@ -77,4 +77,4 @@ def _show(results: "Results", output: Path, console: "Console") -> None:
         console.print(to_terminal(sheet))
     for caption in captions(results):
         console.print(caption, highlight=False, markup=False)
-    console.print(f"tables and pictures: {output.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"tables and pictures: {output.resolve()}", highlight=False, soft_wrap=True, markup=False)

@@ -25,4 +25,4 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     from healthygan.inference.export import export
 
     done = export(Run(options.run), options.to, options.output)
-    console.print(f"{done.model}: differs from PyTorch by at most {done.difference:.1e}", soft_wrap=True)
+    console.print(f"{done.model}: differs from PyTorch by at most {done.difference:.1e}", soft_wrap=True, markup=False)

@@ -53,11 +53,13 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         progress=shown,
     )
     flagged = "no threshold" if done.flagged is None else f"{done.flagged} {done.noun} above the threshold"
-    console.print(f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True)
+    console.print(
+        f"{done.images} images scored, {flagged}: {done.table}", highlight=False, soft_wrap=True, markup=False
+    )
     if done.listed is not None:
         promise = f"on average at most {options.fdr:.0%} of them healthy"
         console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
     print_warnings(done.warnings, console)
     if done.failures:
         listed = done.table.with_name("failures.txt")
-        console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True)
+        console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True, markup=False)

@@ -59,5 +59,5 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         console.print(kept, highlight=False)
         return
     chosen = f"model of iteration {selection.chosen:,}, chosen by: {selection.rule}"
-    console.print(chosen, highlight=False, soft_wrap=True)
-    console.print(f"threshold: {folder.load_decision().threshold_rule}", highlight=False)
+    console.print(chosen, highlight=False, soft_wrap=True, markup=False)
+    console.print(f"threshold: {folder.load_decision().threshold_rule}", highlight=False, markup=False)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from healthygan.runs.config import Config
 
 SUMMARY = "learn from healthy images and a mixed pile"
-WITHOUT_RESUME = ("run", "config", "members", "cohort", "healthy", "mixed", "validation", "test")
+WITHOUT_RESUME = ("run", "preset", "config", "members", "cohort", "healthy", "mixed", "validation", "test")
 
 
 def add_options(parser: Parser) -> None:
@@ -38,19 +38,23 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, console: "Console") -> None:
     """Train, and say which model came of it."""
+    from healthygan.cli.tables.warnings import print_warnings
     from healthygan.data.checks import check_near_duplicates
     from healthygan.runs.train import train
 
     folder, config, cohort = _resumed(options) if options.resume else _new(options)
+    # Before hours of training; a run that goes on has been looked at.
+    warnings = () if options.resume else check_near_duplicates(cohort, config.preprocessing.reader, shown)
     train(config, cohort, folder.path, strict=options.strict, progress=shown)
     decision = folder.load_decision()
-    console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
-    console.print(f"threshold: {decision.threshold_rule}", highlight=False)
+    console.print(
+        f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False, markup=False
+    )
+    console.print(f"threshold: {decision.threshold_rule}", highlight=False, markup=False)
     for note in folder.load_notes():
-        console.print(note, highlight=False, soft_wrap=True)
-    for warning in check_near_duplicates(cohort, config.preprocessing.reader):
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
+        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    print_warnings(warnings, console)
+    console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True, markup=False)
 
 
 def _new(options: argparse.Namespace) -> "tuple[Run, Config, Cohort]":
@@ -75,5 +79,11 @@ def _resumed(options: argparse.Namespace) -> "tuple[Run, Config, Cohort]":
             raise InputError(f"{flag}: not together with --resume, which takes the run's own; leave it out")
     folder = Run(options.resume)
     if not folder.config.exists():
-        raise InputError(f"{folder.path}: not a run folder (no config.yaml); name one that train made")
+        raise InputError(
+            f"{folder.path}: not a run folder (no config.yaml); name one that train made, or train anew with --run"
+        )
+    if not folder.cohort.exists():
+        raise InputError(
+            f"{folder.path}: was stopped before it noted its images (no cohort.csv); repeat the command with --run"
+        )
     return folder, load_config(folder.config, options.overrides), Cohort.from_manifest(folder.cohort)

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from healthygan.common.csv_text import restored
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.messages import hint
 
@@ -49,7 +50,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     """
     reader = csv.reader(io.StringIO(read_text(path), newline=""))
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [restored(name).strip() for name in next(reader, [])]
         for name in columns:
             if name not in header:
                 found = ", ".join(header[:12]) or "nothing"
@@ -61,7 +62,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
                 raise InputError(
                     f"{path}, line {reader.line_num}: {len(cells)} cells where the header has {len(header)}; mend it"
                 )
-            yield dict(zip(header, cells, strict=False))
+            yield dict(zip(header, map(restored, cells), strict=False))
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}); mend that line") from error
 
