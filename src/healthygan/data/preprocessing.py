@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from collections.abc import Callable, Iterator
 from typing import Literal, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ WHITE = 65535
 SMALLEST_SPAN = 1e-30
 OVERSAMPLING = 4
 """Pixels that must be there for each one that the resize makes, along either axis."""
+STRIP_PIXELS = 2**22
+"""Pixels that are scaled at a time."""
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey, Rec. ITU-R BT.601."""
 
@@ -52,9 +55,8 @@ class Preprocessing(BaseModel):
         Pixels that are not finite become black. Scaled in floating point before the resize, so that 16 bits of
         depth survive until here.
         """
-        planes = self._planes(image)
-        resized = self._geometry(torch.from_numpy(planes), self._margins(image, planes)).clamp(0, 1)
-        quantised: NDArray[np.uint16] = (resized.numpy() * WHITE + 0.5).astype(np.uint16)
+        resized = self._geometry(image.pixels.shape[:2], lambda rows: self._strip(image, rows), self.margins(image))
+        quantised: NDArray[np.uint16] = (resized.clamp(0, 1).numpy() * WHITE + 0.5).astype(np.uint16)
         return quantised
 
     @property
@@ -66,8 +68,20 @@ class Preprocessing(BaseModel):
         return math.ceil(OVERSAMPLING * self.size / (1 - self.crop_top))
 
     def margins(self, image: DecodedImage) -> Margins:
-        """What is cut off ``image``, besides its top; nothing unless that is wanted."""
-        return self._margins(image, self._planes(image)) if self.trim else NO_MARGINS
+        """What is cut off ``image``, besides its top; nothing unless that is wanted.
+
+        Of the volume where the image is a slice of one; what is cut off the top counts as dark.
+        """
+        if not self.trim:
+            return NO_MARGINS
+        if image.margins is not None:
+            return image.margins
+        height, width = image.pixels.shape[:2]
+        bright = np.empty((self.channels, height, width), dtype=np.bool_)
+        for rows in _strips(height, width):
+            bright[:, rows] = is_bright(self._strip(image, rows).numpy(), 0, 1)
+        bright[:, : self._top(height)] = False
+        return find_margins(bright)
 
     def apply_to_mask(self, mask: NDArray[np.bool_], margins: Margins = NO_MARGINS) -> NDArray[np.bool_]:
         """Bring an H x W mask to size x size by the same geometry; true where at least half a pixel is covered.
@@ -75,33 +89,28 @@ class Preprocessing(BaseModel):
         Args:
             margins: of its image.
         """
-        covered = self._geometry(torch.from_numpy(mask.astype(np.float32))[None], margins)
+        covered = self._geometry(
+            mask.shape, lambda rows: torch.from_numpy(mask[rows].astype(np.float32))[None], margins
+        )
         result: NDArray[np.bool_] = covered[0].numpy() >= 0.5
         return result
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change whenever the resulting pixels would."""
-        # Not while it is off, so that stores from before there was such a setting are still good.
-        text = f"{FORMAT_VERSION} {self.model_dump_json(exclude=None if self.trim else {'trim'})}"
+        # Not while they are as by default, so that stores from before there were such settings are still good.
+        later: set[str] = set() if self.trim else {"trim"}
+        limits = {"max_memory"} if self.reader.max_memory == ReaderOptions().max_memory else set()
+        text = f"{FORMAT_VERSION} {self.model_dump_json(exclude=dict.fromkeys(later, True) | {'reader': limits})}"
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
-    def _planes(self, image: DecodedImage) -> NDArray[np.float32]:
-        """C x H x W in [0, 1]."""
+    def _strip(self, image: DecodedImage, rows: slice) -> Tensor:
+        """Some rows of the image as C x h x W in [0, 1]."""
+        pixels = image.pixels[rows]
         # Beyond 16 bits a narrow range far from 0 would not survive 32-bit floating point.
-        precision: type[np.floating] = np.float64 if image.pixels.dtype.itemsize > 2 else np.float32
-        pixels: NDArray[np.floating] = image.pixels.astype(precision) - precision(image.low)
-        pixels = np.where(np.isfinite(pixels), pixels, 0) / max(image.high - image.low, SMALLEST_SPAN)
-        return np.ascontiguousarray(self._channels(pixels.clip(0, 1).astype(np.float32)))
-
-    def _margins(self, image: DecodedImage, planes: NDArray[np.float32]) -> Margins:
-        """Of the volume where the image is a slice of one; what is cut off the top counts as dark."""
-        if not self.trim:
-            return NO_MARGINS
-        if image.margins is not None:
-            return image.margins
-        bright = is_bright(planes, 0, 1)
-        bright[:, : self._top(planes.shape[1])] = False
-        return find_margins(bright)
+        precision: type[np.floating] = np.float64 if pixels.dtype.itemsize > 2 else np.float32
+        shifted: NDArray[np.floating] = pixels.astype(precision) - precision(image.low)
+        scaled = np.where(np.isfinite(shifted), shifted, 0) / max(image.high - image.low, SMALLEST_SPAN)
+        return torch.from_numpy(np.ascontiguousarray(self._channels(scaled.clip(0, 1).astype(np.float32))))
 
     def _top(self, height: int) -> int:
         """Rows that are cut off at the top first, never all."""
@@ -115,37 +124,56 @@ class Preprocessing(BaseModel):
             return np.moveaxis(pixels, 2, 0)
         return np.asarray(pixels @ np.array(LUMA, dtype=np.float32))[None]
 
-    def _geometry(self, planes: Tensor, margins: Margins) -> Tensor:
-        """C x H x W to C x size x size, in [0, 1]."""
-        planes = _without(planes, margins, self._top(planes.shape[1]))
-        height, width = planes.shape[1:]
-        if self.shape == "pad":
-            return self._padded(planes)
+    def _geometry(self, shape: tuple[int, ...], strip: Callable[[slice], Tensor], margins: Margins) -> Tensor:
+        """Planes of ``shape`` H x W, given some rows at a time, to C x size x size, in [0, 1]."""
+        rows, columns = _within(shape, margins, self._top(shape[0]))
         if self.shape == "square":
-            side = min(height, width)
-            top, left = (height - side) // 2, (width - side) // 2
-            planes = planes[:, top : top + side, left : left + side]
-        return _resized(planes, self.size, self.size)
-
-    def _padded(self, planes: Tensor) -> Tensor:
-        """Resized first: a long thin image would need a square too large for memory."""
-        longest = max(planes.shape[1:])
-        height, width = (max(1, round(side * self.size / longest)) for side in planes.shape[1:])
+            rows, columns = _central_square(rows, columns)
+        height, width = self.size, self.size
+        if self.shape == "pad":
+            # Resized first: a long thin image would need a square too large for memory.
+            longest = max(len(rows), len(columns))
+            height, width = (max(1, round(len(side) * self.size / longest)) for side in (rows, columns))
+        resized = _resized(strip, rows, columns, height, width)
         above, before = (self.size - height) // 2, (self.size - width) // 2
-        borders = (before, self.size - width - before, above, self.size - height - above)
-        return pad(_resized(planes, height, width), borders)
+        return pad(resized, (before, self.size - width - before, above, self.size - height - above))
 
 
-def _without(planes: Tensor, margins: Margins, least: int) -> Tensor:
-    """The planes without their margins, and ``least`` rows or more off the top; a row and a column stay."""
-    height, width = planes.shape[1:]
+def _within(shape: tuple[int, ...], margins: Margins, least: int) -> tuple[range, range]:
+    """Rows and columns without their margins, and ``least`` rows or more off the top; one of either stays."""
+    height, width = shape
     top, left = max(round(margins.top * height), least), round(margins.left * width)
     bottom, right = height - round(margins.bottom * height), width - round(margins.right * width)
-    return planes[:, top : max(bottom, top + 1), left : max(right, left + 1)]
+    return range(top, max(bottom, top + 1)), range(left, max(right, left + 1))
 
 
-def _resized(planes: Tensor, height: int, width: int) -> Tensor:
-    """Antialiased: a pixel is the mean of all that it covers."""
+def _central_square(rows: range, columns: range) -> tuple[range, range]:
+    side = min(len(rows), len(columns))
+    top, left = (len(rows) - side) // 2, (len(columns) - side) // 2
+    return rows[top : top + side], columns[left : left + side]
+
+
+def _strips(height: int, width: int, start: int = 0) -> Iterator[slice]:
+    """Rows from ``start`` to ``height``, as many at a time as there is working memory for."""
+    step = max(1, STRIP_PIXELS // width)
+    return (slice(first, min(first + step, height)) for first in range(start, height, step))
+
+
+def _resized(strip: Callable[[slice], Tensor], rows: range, columns: range, height: int, width: int) -> Tensor:
+    """Antialiased: a pixel is the mean of all that it covers.
+
+    Across first, some rows at a time, then down: the same to the bit as all at once, which for a large image would
+    take many times its own memory.
+    """
+    cut = slice(columns.start, columns.stop)
+    across = [
+        _interpolated(strip(some)[:, :, cut], some.stop - some.start, width)
+        for some in _strips(rows.stop, len(columns), rows.start)
+    ]
+    return _interpolated(across[0] if len(across) == 1 else torch.cat(across, dim=1), height, width)
+
+
+def _interpolated(planes: Tensor, height: int, width: int) -> Tensor:
     if planes.shape[1:] == (height, width):
         return planes
     return interpolate(planes[None], (height, width), mode="bilinear", antialias=True)[0]

@@ -1,5 +1,7 @@
 """What all readers share: options, what a header tells, a decoded image, and how a fault is told."""
 
+import math
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ class ReaderOptions(BaseModel):
         (0.5, 99.5), description="NIfTI: a volume's percentiles that become black and white"
     )
     max_pixels: int = Field(100_000_000, ge=1, description="pixels (voxels of a volume) above which to refuse")
+    max_memory: int = Field(
+        1_500_000_000, ge=1, description="bytes of memory that decoding a file may take at once, about; above it refuse"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -42,6 +47,17 @@ class ReaderOptions(BaseModel):
 
 
 DEFAULTS = ReaderOptions()
+
+START_BYTES = 544
+"""Of a file, enough to tell every format: the header of NIfTI-2 is the longest."""
+DENSEST = 200
+"""Bytes of pixels a byte of the file that frames may come to where they exceed ``max_memory`` together.
+
+Real series stay far below it even where lossy compression made them small; a file built to keep a reader busy
+does not.
+"""
+FRAME_COST = 2**17
+"""Bytes that a frame counts for at least: small ones cost too, once they are resized."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,8 @@ class ImageInfo:
     bit_depth: int
     frames: tuple[int, ...]
     """Numbers of the frames (pages, slices) that ``read_frames`` gives."""
+    memory: int = 0
+    """Bytes that decoding takes at once, about; frames are decoded one at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,14 @@ class DecodedImage:
     frame: int = 0
     margins: Margins | None = None
     """Of the whole volume where this is one of its slices, which must all be cut alike."""
+    full_size: tuple[int, int] | None = None
+    """Height and width in the file, where it was decoded smaller."""
+
+    @property
+    def source_size(self) -> tuple[int, int]:
+        """Height and width in the file, in pixels."""
+        height, width = self.pixels.shape[:2]
+        return self.full_size or (height, width)
 
 
 class Reader(Protocol):
@@ -90,19 +116,32 @@ def value_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
         return 0.0, 1.0
     if pixels.dtype in (np.uint8, np.uint16):
         return 0.0, float(2 ** (8 * pixels.dtype.itemsize) - 1)
-    finite = pixels[np.isfinite(pixels)].astype(np.float64)
-    return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)
+    # No copy of the finite ones: a float image may be as large as memory allows.
+    finite = np.isfinite(pixels)
+    if not finite.any():
+        return np.nan, np.nan
+    if np.issubdtype(pixels.dtype, np.integer):
+        return float(pixels.min()), float(pixels.max())
+    return float(pixels.min(where=finite, initial=np.inf)), float(pixels.max(where=finite, initial=-np.inf))
 
 
-def _start(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(352)
-    except OSError:
-        return b""
+def read_start(path: Path) -> bytes:
+    """The first bytes of a file. What is no plain file, such as a pipe, is not opened: that might wait for ever.
+
+    Raises:
+        OSError: missing, may not be read, or no plain file.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(path)
+    if not stat.S_ISREG(mode):
+        raise UnreadableImage(f"{path}: no plain file (a pipe, a socket or a device); give files")
+    with path.open("rb") as file:
+        return file.read(START_BYTES)
 
 
-def _check_size(path: Path, pixels: int, options: ReaderOptions) -> None:
+def check_size(path: Path, pixels: int, options: ReaderOptions) -> None:
+    """Refuse a frame or volume of more than ``options.max_pixels``."""
     if pixels > options.max_pixels:
         raise UnreadableImage(
             f"{path}: {pixels:,} pixels, more than preprocessing.reader.max_pixels={options.max_pixels:,}; "
@@ -110,12 +149,45 @@ def _check_size(path: Path, pixels: int, options: ReaderOptions) -> None:
         )
 
 
+def check_memory(path: Path, memory: int, options: ReaderOptions) -> None:
+    """Refuse what would take more bytes at once than ``options.max_memory``."""
+    if memory > options.max_memory:
+        raise UnreadableImage(
+            f"{path}: decoding takes {memory:,} bytes of memory, more than "
+            f"preprocessing.reader.max_memory={options.max_memory:,}; raise it if the file is to be trusted"
+        )
+
+
+def check_cost(path: Path, info: ImageInfo, options: ReaderOptions) -> None:
+    """Refuse by the header what no file of that size can honestly hold, or what would take too much.
+
+    Raises:
+        UnreadableImage: no pixels, too many of them, or too many bytes of them in one frame or in all frames.
+    """
+    if info.height < 1 or info.width < 1 or not info.frames:
+        raise UnreadableImage(
+            f"{path}: {len(info.frames)} frames of {info.width} x {info.height} pixels by its header; leave it out"
+        )
+    check_size(path, info.height * info.width, options)
+    check_memory(path, info.memory, options)
+    frame = max(info.height * info.width * info.channels * math.ceil(info.bit_depth / 8), FRAME_COST)
+    allowed = max(options.max_memory, DENSEST * path.stat().st_size)
+    if len(info.frames) > 1 and len(info.frames) * frame > allowed:
+        raise UnreadableImage(
+            f"{path}: {len(info.frames):,} frames of {info.width} x {info.height} pixels by its header, "
+            "more than so small a file can hold; raise preprocessing.reader.max_memory if it is to be trusted"
+        )
+
+
 @contextmanager
 def as_unreadable(path: Path) -> Iterator[None]:
-    """Whatever a library raises on a bad file becomes one line that names the file."""
+    """Whatever a library raises on a bad file becomes one line that names the file.
+
+    That includes what a library in Rust panics with, which Python code cannot catch as an ``Exception``.
+    """
     try:
         yield
-    except (UnreadableImage, MemoryError):
+    except (UnreadableImage, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
     except FileNotFoundError as error:
         raise UnreadableImage(f"{path}: no such file; correct the path") from error
@@ -123,6 +195,15 @@ def as_unreadable(path: Path) -> Iterator[None]:
         raise UnreadableImage(f"{path}: a folder, not an image; give its files") from error
     except PermissionError as error:
         raise UnreadableImage(f"{path}: may not be read; change its permissions") from error
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-        raise UnreadableImage(f"{path}: damaged ({reason}); copy it again or leave it out") from error
+    except MemoryError as error:
+        raise UnreadableImage(f"{path}: not enough memory to decode it; free some or leave it out") from error
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise UnreadableImage(f"{path}: damaged ({_reason(error)}); copy it again or leave it out") from error
+
+
+def _reason(error: BaseException) -> str:
+    """One printable line; libraries quote the bytes that they stumbled over."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return "".join(character if character.isprintable() else "?" for character in line[:160])
