@@ -23,6 +23,7 @@ from healthygan.runs.config import Config, Rule, SelectionConfig, load_config
 from healthygan.runs.members import join_members, train_members
 from healthygan.runs.mixed_report import write_mixed_report
 from healthygan.runs.partition import Stores, decode_parts
+from healthygan.runs.seen import save_seen
 from healthygan.runs.selection import Selection, choose_checkpoint, early_stopping_curve
 from healthygan.training.loop import Training, launch
 
@@ -65,6 +66,7 @@ def train(
     if fabric.is_global_zero:
         config.save(run.config)
         cohort.write_manifest(run.cohort)
+        save_seen(run, cohort, progress)
     detector = build(config)
     selection = None
     if isinstance(detector, Ensemble):
