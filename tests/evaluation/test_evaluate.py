@@ -271,3 +271,60 @@ def test_a_damaged_training_log_is_named(finished_run: Finished, tmp_path: Path)
     run.log.write_text("iteration,critic\n1,abc\n")
     with pytest.raises(InputError, match=r"log\.csv"):
         evaluate(run, None, tmp_path / "out", device="cpu")
+
+
+@pytest.fixture
+def leaky(finished_run: Finished, manifest: Path, tmp_path: Path) -> Cohort:
+    """A test set of which three images are copies of training ones."""
+    folder = tmp_path / "leaky"
+    for label in Label:
+        shutil.copytree(manifest.parent / "test" / label, folder / label)
+    for path in finished_run[1].paths(Split.HEALTHY)[:2]:
+        shutil.copyfile(path, folder / "healthy" / f"copy_{path.name}")
+    shutil.copyfile(finished_run[1].paths(Split.MIXED)[-1], folder / "diseased" / "copy.png")
+    return Cohort.from_folders(test=folder)
+
+
+def test_images_that_the_run_was_trained_with_are_no_test(
+    finished_run: Finished, leaky: Cohort, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"^3 of 19 test images are of the cohort that tiny.*2 healthy, 1 mixed"):
+        evaluate(finished_run[0], leaky, tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rival_that_has_seen_the_test_set_is_no_rival(
+    finished_run: Finished, leaky: Cohort, tmp_path: Path, cohort_factory, tiny_settings: tuple[str, ...]
+) -> None:
+    cohort = Cohort.from_manifest(cohort_factory(tmp_path / "cohort", seed=9))
+    other = train(load_config("small", tiny_settings), cohort, tmp_path / "other")
+    with pytest.raises(InputError, match="of the cohort that tiny was trained with"):
+        evaluate(other, leaky, tmp_path / "out", against=finished_run[0], device="cpu")
+
+
+def test_judged_all_the_same_they_are_an_alarm_and_have_no_p_value(
+    finished_run: Finished, leaky: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = functools.partial(metrics.measure, resamples=5)
+    monkeypatch.setattr("healthygan.evaluation.evaluate.metrics.measure", measure)
+    found = evaluate(finished_run[0], leaky, tmp_path / "out", allow_seen=True, device="cpu")
+    (alarm,) = found.alarms
+    assert "no figure on them" in alarm and alarm not in found.cautions
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert 'class="alert worst"' in page and "Not to be relied on" in page
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["alarms"] == [alarm]
+    empty = {Path(row["path"]).name.startswith("copy") for row in _rows(tmp_path / "out") if not row["p_value"]}
+    assert empty == {True}
+
+
+@pytest.mark.usefixtures("quick")
+def test_an_old_run_whose_images_are_gone_says_that_nothing_could_be_compared(
+    cohort_factory, finished_run: Finished, leaky: Cohort, tmp_path: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished_run[0].path, run.path)
+    run.seen.unlink()
+    path = cohort_factory(tmp_path / "cohort", seed=0)
+    run.cohort.write_bytes(path.read_bytes())  # paths relative to the run folder, where no image lies
+    found = evaluate(run, leaky, tmp_path / "out", device="cpu")
+    assert not found.alarms and any("36 images of the run's cohort are gone" in text for text in found.warnings)

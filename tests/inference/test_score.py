@@ -464,3 +464,52 @@ def test_ids_that_a_spreadsheet_would_run_are_defused(finished_run: Finished, pi
     (pile / "cohort.csv").write_text("path,split,label,patient_id\n" + rows)
     score(finished_run[0], [pile / "cohort.csv"], tmp_path / "out", overlays=False, device="cpu")
     assert {row["patient_id"] for row in _rows(tmp_path / "out")} == {"'=cmd|' /C calc'!A0", "-7", "'@x"}
+
+
+@pytest.fixture
+def both(finished_run: Finished, pile: Path) -> Path:
+    """The test images and copies of the run's own mixed ones in one folder."""
+    for path in finished_run[1].paths(Split.MIXED):
+        shutil.copy(path, pile)
+    return pile
+
+
+def test_images_that_the_run_has_seen_get_no_p_value_and_no_place_on_the_worklist(
+    finished_run: Finished, both: Path, tmp_path: Path
+) -> None:
+    done = score(finished_run[0], [both], tmp_path / "out", overlays=False, device="cpu", fdr=0.9)
+    rows = _rows(tmp_path / "out")
+    seen = [row for row in rows if Path(row["path"]).name.startswith("mixed")]
+    new = [row for row in rows if row not in seen]
+    assert (len(seen), len(new)) == (12, 16)
+    assert {(row["p_value"], row["worklist"]) for row in seen} == {("", "")}
+    assert all(row["p_value"] and row["worklist"] in ("0", "1") for row in new)
+    assert done.listed == sum(row["worklist"] == "1" for row in new)
+    (warning,) = (text for text in done.warnings if "own cohort" in text)
+    assert (
+        warning.startswith("12 of 28 images are of the run's own cohort (12 mixed)") and "mixed_scores" not in warning
+    )
+
+
+def test_new_images_are_judged_as_if_no_seen_one_lay_beside_them(
+    finished_run: Finished, pile: Path, tmp_path: Path
+) -> None:
+    def judged(output: Path) -> dict[str, tuple[str, str]]:
+        score(finished_run[0], [pile], output, overlays=False, device="cpu", fdr=0.6)
+        return {row["path"]: (row["p_value"], row["worklist"]) for row in _rows(output)}
+
+    alone = judged(tmp_path / "alone")
+    for path in finished_run[1].paths(Split.HEALTHY):
+        shutil.copy(path, pile)
+    beside = judged(tmp_path / "beside")
+    assert len(beside) == 28 and {path: beside[path] for path in alone} == alone
+
+
+def test_the_warning_points_to_the_cross_fitted_ranking(finished_run: Finished, both: Path, tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    shutil.copytree(finished_run[0].path, run.path)
+    ranking = run.part("contrast").mixed_scores
+    ranking.parent.mkdir()
+    ranking.touch()
+    done = score(run, [both], tmp_path / "out", overlays=False, device="cpu")
+    assert any(f"{ranking} ranks the mixed ones" in text for text in done.warnings)

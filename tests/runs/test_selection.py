@@ -117,12 +117,6 @@ def test_comparing_leaves_the_model_as_it_is(run: Run) -> None:
     assert Selection.load(run.selection) == selection and selection.test_auc is None
 
 
-def held_out_paths(run: Run) -> set[str]:
-    """Of the images that carry the threshold."""
-    with run.held_out.open(newline="", encoding="utf-8") as file:
-        return {row["path"] for row in csv.DictReader(file) if row["use"] == "threshold"}
-
-
 @pytest.mark.parametrize("rule", RULES)
 def test_choosing_by_a_rule_makes_its_candidate_the_model_and_cuts_anew(run: Run, rule: str) -> None:
     selection = workflow.select(run, rule, extractor=Halves(), device="cpu")  # type: ignore[arg-type]

@@ -5,10 +5,11 @@ cohort.csv       who was in which split candidates/      weights at each checkpo
 model.pt         the chosen weights     decision.json    threshold and how it was chosen
 selection.json   metrics of candidates  held_out.csv     scores of images held out of training
 early_stopping.json     noted while training   appearance.pt      what training images look like
+seen.csv         hashes of the images that training, choosing or calibration saw
 log.csv, tensorboard/, samples/         what happened on the way
 members/         of an ensemble: a run folder a seed
-notes.json, mixed_scores.csv, share.png   what contrast found of the mixed set
-contrast/        the contrast detector that healthygan+ looks through, with those three
+notes.json, warnings.json, mixed_scores.csv, share.png   what contrast found of the mixed set
+contrast/        the contrast detector that healthygan+ looks through, with those four
 """
 
 import json
@@ -54,6 +55,7 @@ class Run:
         self.config = path / "config.yaml"
         self.cohort = path / "cohort.csv"
         self.data = path / "data.json"
+        self.seen = path / "seen.csv"
         self.checkpoint = path / "checkpoint.pt"
         self.model = path / "model.pt"
         self.decision = path / "decision.json"

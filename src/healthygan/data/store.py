@@ -158,6 +158,14 @@ def default_cache() -> Path:
     return user_cache_path("healthygan", appauthor=False)
 
 
+def file_hashes(paths: Sequence[Path], title: str = "images", progress: Progress = silent) -> list[str]:
+    """Content hash of each file, as stores know them; empty where a file cannot be read.
+
+    Files whose size and times have not changed since an earlier call are not read again.
+    """
+    return _hashes(paths, default_cache(), usable_cores(), title, progress) if paths else []
+
+
 class _Builder:
     """Makes one store's folder."""
 

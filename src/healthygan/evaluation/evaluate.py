@@ -1,6 +1,6 @@
 """Judging a run on a cohort's test set: numbers, controls, pictures and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,11 @@ from healthygan.common.batching import in_batches
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import remove_leftovers, write_json
 from healthygan.common.folder_lock import locked
+from healthygan.common.messages import shorten_list
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.checks import check_columns, verify
-from healthygan.data.cohort import Cohort, Split
+from healthygan.data.cohort import Cohort, CohortImage, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.detectors.prediction import BATCH
 from healthygan.evaluation.cases import cases_of
@@ -27,6 +28,7 @@ from healthygan.inference import validity
 from healthygan.inference.predictor import Predictor
 from healthygan.inference.score_table import write_scores
 from healthygan.runs.aggregation import Units
+from healthygan.runs.seen import Overlap, find_seen
 from healthygan.runs.selection import Selection
 from healthygan.stats import localisation, metrics
 from healthygan.stats.drift import describe
@@ -42,6 +44,7 @@ def evaluate(
     against: Run | None = None,
     device: str = "auto",
     strict: bool = False,
+    allow_seen: bool = False,
     progress: Progress = silent,
 ) -> Evaluation:
     """Score a cohort's test set; write ``metrics.json``, ``scores.csv``, ``report.html`` and ``regions.csv``.
@@ -54,16 +57,17 @@ def evaluate(
         output: the folder to write to.
         control: columns of the manifest whose AUC alone is wanted beside that of ``source``.
         against: another finished run, whose AUC on the same cases is tested against this one's (``intervals.delong``).
+        allow_seen: judge images too that a run was trained, chosen or cut with, and say so (``Evaluation.alarms``).
         progress: shows how far it is.
 
     Raises:
-        InputError: a run is not finished, there is no test set, no image has anything in a control column, or the
-            two runs cannot judge the same labelled cases.
+        InputError: a run is not finished, there is no test set, a run has seen some of it, no image has anything in a
+            control column, or the two runs cannot judge the same labelled cases.
     """
     predictor = Predictor(run, device)
     with locked(output, "evaluate"):
         remove_leftovers(output)
-        return _evaluate(predictor, cohort, output, control, against, device, strict, progress)
+        return _evaluate(predictor, cohort, output, control, against, device, strict, allow_seen, progress)
 
 
 def _evaluate(
@@ -74,6 +78,7 @@ def _evaluate(
     against: Run | None,
     device: str,
     strict: bool,
+    allow_seen: bool,
     progress: Progress,
 ) -> Evaluation:
     run = predictor.run
@@ -83,21 +88,50 @@ def _evaluate(
     verify(cohort, needs=(Split.TEST,), progress=progress)
     check_columns(own, (Split.HEALTHY, Split.MIXED), control)
     check_columns(cohort, (Split.TEST,), control)
-    config = predictor.config
-    judged = EvaluationSet.build(
-        cohort.split(Split.TEST), config.preprocessing, config.selection, strict=strict, progress=progress
+    tested = cohort.split(Split.TEST)
+    overlap, alarms, unchecked = _compare_with_seen(
+        (run, *([against] if against else [])), tested, allow_seen, progress
     )
+    config = predictor.config
+    judged = EvaluationSet.build(tested, config.preprocessing, config.selection, strict=strict, progress=progress)
     if rival and judged.labels is None:
         raise InputError(
             Argument("against"), ": needs a test set with labels of both kinds; leave it out for a pile without"
         )
     scored = _score(predictor, judged, progress)
     evaluation = _evaluation(predictor, (own, cohort), control, judged, scored.scores)
+    evaluation = replace(evaluation, alarms=alarms, warnings=(*evaluation.warnings, *unchecked))
     if rival:
         compared = _compare(rival, judged, scored.scores, progress)
         evaluation = replace(evaluation, rival=rival.run.path.resolve().name, comparison=compared)
-    _write(predictor, judged, scored, evaluation, output)
+    seen = {image.path for image, split in zip(tested, overlap.splits, strict=True) if split is not None}
+    _write(predictor, judged, scored, evaluation, seen, output)
     return evaluation
+
+
+def _compare_with_seen(
+    runs: Sequence[Run], tested: Sequence[CohortImage], allow_seen: bool, progress: Progress
+) -> tuple[Overlap, tuple[str, ...], tuple[str, ...]]:
+    """What the first run has seen of a test set, what must be said of it for all runs, and what could not be checked.
+
+    Raises:
+        InputError: a run has seen an image, and that is not allowed.
+    """
+    paths = [image.path for image in tested]
+    overlaps = [find_seen(run, paths, progress) for run in runs]
+    alarms = []
+    for run, overlap in zip(runs, overlaps, strict=True):
+        if not overlap.count:
+            continue
+        names = [path.name for path, split in zip(paths, overlap.splits, strict=True) if split is not None]
+        alarm = (
+            f"{overlap.count} of {len(paths)} test images are of the cohort that {run.path.resolve().name} was trained "
+            f"with ({validity.seen_splits(overlap)}): {shorten_list(names)}; no figure on them tells how good it is"
+        )
+        if not allow_seen:
+            raise InputError(alarm, "; take other images, or judge them all the same with ", Argument("allow_seen"))
+        alarms.append(alarm)
+    return overlaps[0], tuple(alarms), tuple(validity.unchecked_warnings(overlaps[0]))
 
 
 @dataclass(frozen=True)
@@ -214,13 +248,23 @@ def _compare(rival: Predictor, judged: EvaluationSet, scores: NDArray[np.float64
         raise InputError(Argument("against"), f": {error} (counted by patient); add cases") from error
 
 
-def _write(predictor: Predictor, judged: EvaluationSet, scored: _Scored, evaluation: Evaluation, output: Path) -> None:
+def _write(
+    predictor: Predictor,
+    judged: EvaluationSet,
+    scored: _Scored,
+    evaluation: Evaluation,
+    seen: Container[Path],
+    output: Path,
+) -> None:
+    """Write all files; images that the run has ``seen`` have no p-value."""
     units, store = judged.units, judged.store
     known = {
         "label": [image.label or "" for image in units.frames],
         "source": [image.source or "" for image in units.frames],
     }
     p_values = predictor.p_values(evaluation.scores)
+    if p_values is not None:
+        p_values = np.where(units.any_marked([image.path in seen for image in units.frames]), np.nan, p_values)
     write_scores(output / "scores.csv", units, store.frame, scored.scores, p_values, known)
     if scored.regions is not None:
         write_regions(output / "regions.csv", units.frames, store, scored.regions)

@@ -72,6 +72,7 @@ class Evaluation:
     comparison: Comparison | None = None  # by patient: first this run, second the rival
     selection: Selection | None = None  # what was measured of the run's candidates
     controls: Mapping[str, float] = field(default_factory=dict)  # from controls.control_aucs, 0.5 to 1
+    alarms: tuple[str, ...] = ()  # what makes the figures worthless
     warnings: tuple[str, ...] = ()
     cases: Mapping[str, tuple[Case, ...]] = field(default_factory=dict)  # by key of GROUPS
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -132,6 +133,7 @@ def to_json(evaluation: Evaluation) -> dict[str, object]:
         "comparison": _comparison_json(evaluation.comparison),
         "selection": evaluation.selection and [choice._asdict() for choice in evaluation.selection.choices()],
         "controls": {name: _finite(value) for name, value in evaluation.controls.items()},
+        "alarms": list(evaluation.alarms),
         "warnings": list(evaluation.cautions),
         "settings": dict(evaluation.settings),
     }

@@ -1,5 +1,6 @@
 """``scores.csv``, the list that ``score`` and ``evaluate`` write."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,12 +32,12 @@ def write_scores(
         units: of the N frames.
         numbers: (N,): which frame of its file each one is.
         scores: (N,).
-        p_values: (M,), those of the units; none where no healthy images were held out.
+        p_values: (M,), those of the units, nan where none holds; none where no healthy images were held out.
         columns: further ones by name, (N,) cells each; they stand before the patient.
     """
     ranks = rankdata(-scores, method="min").astype(int)
     of_patient = units.patient_scores(scores)
-    shown = [""] * len(scores) if p_values is None else [f"{value:.6g}" for value in units.spread(p_values)]
+    shown = [""] * len(scores) if p_values is None else [_shown(value) for value in units.spread(p_values)]
     with (
         atomic_path(path) as temporary,
         # Names of files need not be UTF-8.
@@ -50,3 +51,7 @@ def write_scores(
             more = (cells[n] for cells in columns.values())
             row = (ranks[n], image.path, numbers[n], f"{scores[n]:.6f}", shown[n])
             writer.writerow((*row, *more, image.patient_id or "", own))
+
+
+def _shown(p_value: float) -> str:
+    return "" if math.isnan(p_value) else f"{p_value:.6g}"

@@ -1,12 +1,15 @@
 """When not to trust a result: too few cases, another prevalence, another kind of images, a broken promise."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from healthygan.common.messages import shorten_list
+from healthygan.data.cohort import Split
 from healthygan.runs.reference import Reference
+from healthygan.runs.seen import Overlap
 from healthygan.stats import conformal
 from healthygan.stats.arrays import Booleans
 from healthygan.stats.drift import drift
@@ -52,6 +55,21 @@ def drift_warnings(scores: NDArray[np.float64], reference: Reference) -> Iterabl
             f"held-out and {len(scores)} new {reference.noun}, p = {found.p_value:.1g}): other machines or patients, "
             "or another share of diseased; thresholds and p-values hold only if healthy "
             f"{reference.noun} still score alike"
+        )
+
+
+def seen_splits(overlap: Overlap) -> str:
+    """How many images a run has seen, by split: "3 healthy, 4 mixed"."""
+    counts = Counter(split for split in overlap.splits if split is not None)
+    return ", ".join(f"{counts[split]} {split}" for split in Split if counts[split])
+
+
+def unchecked_warnings(overlap: Overlap) -> Iterable[str]:
+    """What could not be compared with the images at hand."""
+    if overlap.unchecked:
+        yield (
+            f"{overlap.unchecked} images of the run's cohort are gone, and the run was made before hashes of them were "
+            "kept: whether they are among these images cannot be checked"
         )
 
 

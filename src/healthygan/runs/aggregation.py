@@ -73,17 +73,18 @@ class Units:
 
     def diseased(self) -> NDArray[np.bool_]:
         """(M,): True = diseased; a patient is who has any diseased image."""
-        return self._any([image.label is Label.DISEASED for image in self.frames])
+        return self.any_marked([image.label is Label.DISEASED for image in self.frames])
 
     def labels(self) -> list[Label | None]:
         """(M,): diseased as in ``diseased``, healthy if all images are, otherwise unknown."""
-        unknown = self._any([image.label is None for image in self.frames])
+        unknown = self.any_marked([image.label is None for image in self.frames])
         return [
             Label.DISEASED if ill else None if doubtful else Label.HEALTHY
             for ill, doubtful in zip(self.diseased(), unknown, strict=True)
         ]
 
-    def _any(self, marks: Sequence[bool]) -> NDArray[np.bool_]:
+    def any_marked(self, marks: Sequence[bool]) -> NDArray[np.bool_]:
+        """(N,) marks of frames to (M,): units of which any frame is marked."""
         marked = np.array(marks, dtype=np.bool_)
         if not self.by_patient:
             return marked

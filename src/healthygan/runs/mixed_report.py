@@ -1,5 +1,7 @@
 """What a run tells of its own pile: a ranking, the picture of the diseased share, and lines to print."""
 
+from pathlib import Path
+
 import numpy as np
 from scipy.special import expit
 
@@ -31,6 +33,12 @@ def write_mixed_report(run: Run, findings: PileFindings) -> None:
             f"scores of the mixed set itself, each by a model that never saw the patient: {run.mixed_scores.name}",
         ]
     )
+
+
+def crossfitted_ranking(run: Run) -> Path | None:
+    """The list that ranks the run's own mixed set, each image by a model that did not learn from it; none without."""
+    parts = (part for whole in (run, run.member(0)) for part in (whole, whole.part("contrast")))
+    return next((part.mixed_scores for part in parts if part.mixed_scores.exists()), None)
 
 
 def _made_of(weights: Floats) -> str:

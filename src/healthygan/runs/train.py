@@ -26,6 +26,7 @@ from healthygan.runs.config import Config, Rule, SelectionConfig, load_config
 from healthygan.runs.members import join_members, train_members
 from healthygan.runs.mixed_report import write_mixed_report
 from healthygan.runs.partition import Stores, decode_parts
+from healthygan.runs.seen import save_seen
 from healthygan.runs.selection import Selection, choose_checkpoint, early_stopping_curve
 from healthygan.training.loop import Training, launch
 
@@ -92,6 +93,7 @@ def _train(
     _check_data(run, stores.trained_on)
     if fabric.is_global_zero:
         _begin(run, config, cohort, stores.trained_on)
+        save_seen(run, cohort, progress)
     detector = build(config)
     selection = None
     if isinstance(detector, Ensemble):

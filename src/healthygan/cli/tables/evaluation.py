@@ -28,6 +28,8 @@ def print_evaluation(evaluation: Evaluation, report: Path, console: Console) -> 
         console.print("AUC of shallow controls, which a detector must beat:")
         for name, area in sorted(evaluation.controls.items(), key=lambda item: -item[1]):
             console.print(f"  {name:<22} {area:.3f}", highlight=False, markup=False)
+    for alarm in evaluation.alarms:
+        console.print(f"not to be relied on: {alarm}", style="bold red", highlight=False, soft_wrap=True, markup=False)
     print_warnings(evaluation.cautions, console)
     console.print(f"report: {report.resolve()}", highlight=False, soft_wrap=True, markup=False)
 

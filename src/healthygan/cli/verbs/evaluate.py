@@ -24,6 +24,9 @@ def add_options(parser: Parser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="by default RUN/evaluation")
     parser.add_argument("--against", type=Path, metavar="RUN", help="test the AUC against another run's (DeLong)")
+    parser.add_argument(
+        "--allow-seen", action="store_true", help="judge images too that the run was trained with, and say so in red"
+    )
     control_option(parser)
     device_option(parser)
     strict_option(parser)
@@ -44,6 +47,7 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         against=Run(options.against) if options.against else None,
         device=options.device,
         strict=options.strict,
+        allow_seen=options.allow_seen,
         progress=shown,
     )
     print_evaluation(evaluation, output / "report.html", console)
