@@ -201,9 +201,10 @@ def unexplained_shares(
     def judge(batch: NDArray[np.int64]) -> None:
         first, second = (thumbnails[pairs[batch, side]].astype(np.float32) for side in (0, 1))
         coarse = _align(_halved(first), _halved(second), COARSE_ROUNDS)
-        near = coarse < PROMISING
         shares[batch] = coarse
-        shares[batch[near]] = _align(first[near], second[near], FINE_ROUNDS)
+        near = coarse < PROMISING
+        if near.any():
+            shares[batch[near]] = _align(first[near], second[near], FINE_ROUNDS)
 
     with ThreadPoolExecutor(usable_cores()) as pool, progress("aligning images", len(batches)) as advance:
         for _ in pool.map(judge, batches):
