@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from fixtures.pictures import textured
 from healthygan.data import near_duplicates as module
 from healthygan.data.cohort import Cohort, CohortImage, Split
-from healthygan.data.near_duplicates import Likeness, find_likenesses, near_duplicates, near_pairs
+from healthygan.data.near_duplicates import Likeness, find_likenesses, near_duplicates, near_pairs, unexplained_shares
 
 Pixels = NDArray[np.uint8]
 
@@ -67,6 +67,14 @@ def test_a_picture_made_anew_is_found_among_others_of_its_kind(way: str, tmp_pat
 
 def test_pictures_of_one_kind_are_no_pair(tmp_path: Path) -> None:
     assert pairs([saved(tmp_path / f"{seed}.png", textured(seed)) for seed in range(30)]) == []
+
+
+def test_a_pair_that_differs_at_half_the_size_is_not_aligned_further() -> None:
+    thumbnails = np.stack([textured(seed, 64) for seed in range(2)])
+
+    (share,) = unexplained_shares(thumbnails, np.array([[0, 1]]))
+
+    assert module.UNEXPLAINED < share <= 1
 
 
 def test_equal_pixels_are_told_from_near_ones(tmp_path: Path) -> None:

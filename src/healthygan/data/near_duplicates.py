@@ -45,7 +45,7 @@ UNEXPLAINED = 0.03
 """Share of the weighted variance up to which a pair is one picture.
 
 Copies encoded anew, resized, cropped by 1 % or made brighter stay below 0.026. Chest X-rays of different patients have
-0.14 and more, brain slices 0.04 and more (benchmarks/README.md).
+0.1 and more, brain slices 0.04 and more (benchmarks/README.md).
 """
 FLAT = 1.0
 """Standard deviation, in 1/255 of the range, below which a thumbnail shows nothing to tell images apart by."""
@@ -201,9 +201,10 @@ def unexplained_shares(
     def judge(batch: NDArray[np.int64]) -> None:
         first, second = (thumbnails[pairs[batch, side]].astype(np.float32) for side in (0, 1))
         coarse = _align(_halved(first), _halved(second), COARSE_ROUNDS)
-        near = coarse < PROMISING
         shares[batch] = coarse
-        shares[batch[near]] = _align(first[near], second[near], FINE_ROUNDS)
+        near = coarse < PROMISING
+        if near.any():
+            shares[batch[near]] = _align(first[near], second[near], FINE_ROUNDS)
 
     with ThreadPoolExecutor(usable_cores()) as pool, progress("aligning images", len(batches)) as advance:
         for _ in pool.map(judge, batches):
