@@ -19,7 +19,7 @@ from scipy.stats import norm
 from healthygan.stats.stopping import reading_order, recall_bounds
 
 PILES = (200, 1000, 5000)
-PREVALENCES = (0.01, 0.05, 0.2, 0.4, 0.6)
+PREVALENCES = (0.01, 0.05, 0.2, 0.6)
 AREAS = (0.5, 0.8, 0.95)
 TARGETS = (0.8, 0.95)
 

@@ -46,11 +46,13 @@ from scipy.special import logsumexp
 from healthygan.stats.arrays import Booleans
 from healthygan.stats.intervals import Interval
 
-ALTERNATIVES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98)
+ALTERNATIVES = (0.8, 0.95)
 """Diseased of the pile, as shares of the number that is tested, that bets are placed on."""
 FINE = 200
 """Up to this number of diseased all are tested; above it, numbers 1 % apart."""
 STEP = 1.01
+BLOCK = 32
+"""Draws that are worked on at once."""
 
 
 class Verdict(IntEnum):
@@ -89,15 +91,16 @@ def random_order(cases: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(cases)
 
 
-def is_random_turn(turn: int, share: float) -> bool:
-    """Whether the turn, counted from 1, opens a random case, so that ``share`` of any number of turns do.
+def random_turns(turns: int, share: float) -> Booleans:
+    """(turns,): which turns open a random case, so that ``share`` of any first so many do.
 
     Raises:
         ValueError: a share outside [0, 1].
     """
     if not 0 <= share <= 1:
         raise ValueError(f"a share of {share} random cases; give 0 to 1")
-    return int(turn * share + 1e-9) > int((turn - 1) * share + 1e-9)
+    due = np.floor(np.arange(turns + 1) * share + 1e-9)  # so that ten tenths are one
+    return np.asarray(np.diff(due) > 0)
 
 
 def reading_order(ranking: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], Booleans]:
@@ -117,12 +120,14 @@ def reading_order(ranking: NDArray[np.int64], share: float, seed: int) -> tuple[
     cases = len(ranking)
     if not np.array_equal(np.sort(ranking), np.arange(cases)):
         raise ValueError(f"the ranking is no order of {cases} cases; name each number from 0 once")
+    at_random = random_turns(cases, share)
     streams = (iter(np.asarray(ranking).tolist()), iter(random_order(cases, seed).tolist()))
-    at_random = np.array([is_random_turn(turn, share) for turn in range(1, cases + 1)], dtype=np.bool_)
-    opened: dict[int, None] = {}
-    for drawn in at_random:
-        opened[next(case for case in streams[int(drawn)] if case not in opened)] = None
-    return np.array(list(opened), dtype=np.int64), at_random
+    is_opened = [False] * cases
+    order = np.empty(cases, dtype=np.int64)
+    for turn, drawn in enumerate(at_random.tolist()):
+        case = next(case for case in streams[drawn] if not is_opened[case])
+        order[turn], is_opened[case] = case, True
+    return order, at_random
 
 
 def stopping(
@@ -205,16 +210,32 @@ def _most(cases: int, positive: Booleans, at_random: Booleans, alpha: float) -> 
     draws = np.flatnonzero(at_random)
     if not len(draws):
         return np.asarray(possible, dtype=np.int64)
-    tested = _grid(cases)
-    wealth = _log_wealth(tested, before[draws], unopened[draws], positive[draws])
-    is_rejected = np.maximum.accumulate(wealth, axis=0) >= -np.log(alpha)
-    # From the greatest down: how many are rejected without a gap.
-    rejected = np.logical_and.accumulate(is_rejected[:, ::-1], axis=1).sum(axis=1)
-    ends = np.append(tested, cases + 1)  # "k or more" rejected: at most k - 1
-    after_draw = ends[len(tested) - rejected] - 1
-    since = np.searchsorted(draws, np.arange(len(before)), side="left")
-    by_chance = np.concatenate([[cases], after_draw])[since]
+    after_draw = _most_by_chance(cases, before[draws], unopened[draws], positive[draws], alpha)
+    by_chance = np.append(cases, after_draw)[np.searchsorted(draws, np.arange(len(before)))]
     return np.asarray(np.clip(by_chance, before, possible), dtype=np.int64)
+
+
+def _most_by_chance(
+    cases: int, found: NDArray[np.int64], unopened: NDArray[np.int64], hits: Booleans, alpha: float
+) -> NDArray[np.int64]:
+    """(draws,): one less than the least k that is rejected with all that are greater, after each draw.
+
+    Args:
+        found, unopened, hits: (draws,) F_i, n_i and X_i.
+    """
+    tested = _grid(cases)
+    log_wealth, was_rejected = np.zeros((len(ALTERNATIVES), len(tested))), np.zeros(len(tested), dtype=np.bool_)
+    least = [np.array([cases + 1])]
+    for start in range(0, len(hits), BLOCK):
+        part = slice(start, start + BLOCK)
+        each, mean = _log_wealth(tested, found[part], unopened[part], hits[part], log_wealth)
+        is_rejected = was_rejected | np.maximum.accumulate(mean >= -np.log(alpha), axis=0)
+        rejected = np.logical_and.accumulate(is_rejected[:, ::-1], axis=1).sum(axis=1)
+        least.append(np.append(tested, least[-1][-1])[len(tested) - rejected])
+        # What is found already is never rejected, what is rejected stays so: neither needs another look.
+        open_still = slice(np.searchsorted(tested, found[part][-1], side="right"), len(tested) - rejected[-1])
+        tested, log_wealth, was_rejected = tested[open_still], each[:, open_still], is_rejected[-1, open_still]
+    return np.concatenate(least[1:]) - 1
 
 
 def _grid(cases: int) -> NDArray[np.int64]:
@@ -228,27 +249,33 @@ def _grid(cases: int) -> NDArray[np.int64]:
 
 
 def _log_wealth(
-    tested: NDArray[np.int64], found: NDArray[np.int64], unopened: NDArray[np.int64], hits: Booleans
-) -> NDArray[np.float64]:
-    """(draws, tests): log M_k after each draw; minus infinity where k is certain, infinity where it is impossible.
+    tested: NDArray[np.int64],
+    found: NDArray[np.int64],
+    unopened: NDArray[np.int64],
+    hits: Booleans,
+    before: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Log wealth of each bet, (bets, tests), after the last draw; and log M_k, (draws, tests), after each.
+
+    M_k is infinite where k has become impossible, 0 where k are found.
 
     Args:
         tested: (tests,) the k.
-        found, unopened: (draws,) F_i and n_i.
-        hits: (draws,) X_i.
+        found, unopened, hits: (draws,) F_i, n_i and X_i.
+        before: (bets, tests) log wealth before the first draw.
     """
-    left = (tested - found[:, None]) / unopened[:, None]
-    chance = np.clip(left, 0, 1)
-    bets = np.array(ALTERNATIVES)[:, None, None] * tested - found[:, None]
-    bets = np.clip(bets / unopened[:, None], 0, chance)
     drawn = hits[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gains = np.log(np.where(drawn, bets, 1 - bets)) - np.log(np.where(drawn, chance, 1 - chance))
-        # Where k is found already nothing can be bet.
-        gains = np.where((chance == 0) | np.isnan(gains), 0.0, gains)
-        total: NDArray[np.float64] = logsumexp(np.cumsum(gains, axis=1), axis=0) - np.log(len(ALTERNATIVES))
-    total = np.where(left <= 0, -np.inf, total)
-    return np.where(left > 1, np.inf, total)
+    left, remaining = tested - found[:, None], unopened[:, None]
+    # Nothing can be bet where k are found already, or only one outcome is left.
+    is_open = (left > 0) & (left < remaining)
+    chance = np.where(is_open, left / remaining, 0.5)
+    bets = np.clip((np.array(ALTERNATIVES)[:, None, None] * tested - found[:, None]) / remaining, 0, 1)
+    ratios = np.where(is_open, np.where(drawn, bets / chance, (1 - bets) / (1 - chance)), 1.0)
+    with np.errstate(divide="ignore"):  # a lost bet of all there is
+        each = before[:, None] + np.cumsum(np.log(ratios), axis=1)
+    mean = logsumexp(each, axis=0) - np.log(len(ALTERNATIVES))
+    left, remaining = left - drawn, remaining - 1
+    return each[:, -1], np.where(left > remaining, np.inf, np.where(left <= 0, -np.inf, mean))
 
 
 def _estimate(cases: int, positive: Booleans, at_random: Booleans) -> float:
