@@ -104,7 +104,7 @@ def _threshold_for_specificity(reference: Reference, specificity: float) -> tupl
 def _map_level(detector: Detector, store: ImageStore) -> float | None:
     """A high percentile of the difference over the pixels of some images; none without maps."""
     sample = evenly_spaced(len(store), MAP_SAMPLE)
-    difference = predict(detector, store, sample).difference
+    difference = predict(detector, store, sample).where
     return None if difference is None else float(np.percentile(difference.numpy(), MAP_PERCENTILE))
 
 
