@@ -198,13 +198,13 @@ class Contrast(PretrainedDetector):
         scale = _equal_say([self.backbone.channels[layer] for layer in self.config.patch_layers])
         learner = Learner(sketch(healthy, folds, self.seed, POOL), sketch(mixed, folds, self.seed), scale, self.seed)
         apart = [self._on_device(learner.without(fold)) for fold in range(folds)]
-        rows = [
+        of_healthy, of_pile = (
             resumable(training, name, partial(crossfitted, part, apart))
             for name, part in zip(names, images, strict=True)
-        ]
-        model = weighed(learner.without(None), *rows, healthy.fold)
+        )
+        model = weighed(learner.without(None), of_healthy, of_pile, healthy.fold)
         self._keep(_named(self._on_device(model)))
-        return np.concatenate([summaries_of(model, part) for part in rows])
+        return np.concatenate([summaries_of(model, part) for part in (of_healthy, of_pile)])
 
     def _on_device(self, model: PatchModel) -> PatchModel:
         return PatchModel(*(part.to(self.device) for part in model))
@@ -256,7 +256,7 @@ class Contrast(PretrainedDetector):
         model, body = self.patches, body_share(x, self.grid).flatten(1)
         found = evidence(model, patch_scores(model, self._patches(x)), body)
         odds = self._log_odds(_means(self._maps(x))) + self.evidence_weight * summaries(found)[:, 0]
-        places = found.view(len(x), 1, self.grid, self.grid)
+        places = found.view(-1, 1, self.grid, self.grid)
         fine = smooth_map(places, x.shape[-2:], MAP_SMOOTHING * x.shape[-1])
         return odds, shown(model, fine)
 

@@ -160,7 +160,9 @@ class Learner:
         """One fold's part of the bank, along the axes. Coresets of parts together are one of the whole
         (Indyk et al., PODS 2014)."""
         points = (rows.double() @ self.axes - self.centre).float()
-        return points[coreset(points, min(most, len(points)), torch.Generator().manual_seed(seed))[0]]
+        chosen, _ = coreset(points, min(most, len(points)), torch.Generator().manual_seed(seed))
+        bank: Tensor = points[chosen]
+        return bank
 
     def _contrast(self, kept: list[int]) -> tuple[Tensor, Tensor]:
         """Equation 2, and its healthy mean."""
@@ -173,7 +175,10 @@ class Learner:
 
 
 def _total(parts: tuple[Moments, ...] | list[Moments]) -> Moments:
-    return sum(parts[1:], start=parts[0])
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 @torch.no_grad()
