@@ -224,7 +224,7 @@ def predict(job: Job) -> None:
     scores = predictor.scores(store, "test set", progress)
     cost = Cost(time.perf_counter() - start, True, peak_memory(), libraries, peak_device_memory())
     shown = np.array(job.shown, dtype=np.int64)
-    difference = predictor.predict_frames(store, shown).difference
+    difference = predictor.predict_frames(store, shown).where
     numbers = sum(weight.numel() for weight in predictor.detector.state_dict().values() if weight.is_floating_point())
     pixels = {"pixel_auroc": localisation_of(predictor, store, judged.units.frames).get("pixel_auroc")}
     facts = json.dumps({"key": store.key, "numbers": numbers, "cost": asdict(cost)} | pixels)

@@ -32,6 +32,13 @@ class Prediction:
     """x', N x C x H x W in [-1, 1]."""
     mask: Tensor | None = None
     """M, N x 1 x H x W in [0, 1]; 1 = replaced by the generator."""
+    evidence: Tensor | None = None
+    """Where disease shows, N x 1 x H x W in [0, 1] on a scale that training fixed for all images."""
+
+    @property
+    def where(self) -> Tensor | None:
+        """The map that points at disease: the evidence where there is any, else the difference map."""
+        return self.difference if self.evidence is None else self.evidence
 
 
 def difference_map(x: Tensor, healthy: Tensor) -> Tensor:
@@ -118,7 +125,7 @@ class Detector(nn.Module, ABC):
         """Score x, N x C x H x W in [-1, 1]. Each image is scored on its own, whatever else is in the batch."""
 
     def scorer(self) -> nn.Module | None:
-        """What turns x into (score, difference map, x', M) as ``predict`` does; none where it cannot be exported."""
+        """What turns x into the parts of a ``Prediction``, in their order; none where it cannot be exported."""
         return None
 
     def train(self, mode: bool = True) -> Self:

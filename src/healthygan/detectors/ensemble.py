@@ -74,7 +74,7 @@ class Ensemble(Detector):
         return _Scorer(known, self.centre, self.scale) if len(known) == len(parts) else None
 
 
-MAPS = ("difference", "translated", "mask")
+MAPS = ("difference", "translated", "mask", "evidence")
 
 
 class _Scorer(nn.Module):

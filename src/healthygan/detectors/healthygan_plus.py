@@ -144,6 +144,8 @@ def shrunk(x: Tensor, resolution: int) -> Tensor:
 class HealthyGANPlus(TranslationDetector):
     """The trained generator, and the contrast detector beside it.
 
+    The map that points at disease is the evidence's; |x - x'| tells what the translation changed.
+
     Score = change + weight * evidence: the mean of the difference map |x - x'| / 2 and the contrast's log odds,
     each in standard deviations of healthy images from their mean; the change counts as far as the pile tells anything
     (``Contrast.contrast_weight``). Without evidence, that mean alone.
@@ -170,7 +172,7 @@ class HealthyGANPlus(TranslationDetector):
         super().fit(healthy, mixed, training)
 
     def scorer(self) -> nn.Module:
-        """Score, difference map, x' and M of x."""
+        """Score, difference map, x', M and, with evidence, its map of x."""
         change = TranslationScorer(self.networks)
         return JoinedScorer(change, self.contrast, self.healthy, self.config.evidence) if self.contrast else change
 
@@ -222,11 +224,13 @@ class JoinedScorer(nn.Module):
         self.weight = weight
         self.register_buffer("healthy", healthy)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Score, difference map, x' and M of x, as in ``Prediction``."""
-        change, *pictures = self.change(x)
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Score, difference map, x', M and evidence map of x, as in ``Prediction``."""
+        change, difference, healthy, mask = self.change(x)
+        odds, where = self.contrast.judge(x)
         (mean, deviation), (usual, spread) = self.healthy
-        return (change - mean) / deviation + self.weight * (self.evidence(x) - usual) / spread, *pictures
+        score = (change - mean) / deviation + self.weight * (odds - usual) / spread
+        return score, difference, healthy, mask, where
 
     def evidence(self, x: Tensor) -> Tensor:
         """(N,): log odds of disease by pretrained features alone."""

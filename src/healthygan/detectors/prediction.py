@@ -1,6 +1,7 @@
 """Putting images through a detector, wherever it is; what comes back is on the CPU."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def predict_batch(detector: Detector, x: Tensor, precision: torch.dtype = torch.
     device = device_of(detector)
     with torch.autocast(device.type, precision, enabled=precision != torch.float32):
         prediction = detector.predict(x.to(device))
-    parts = (prediction.score, prediction.difference, prediction.translated, prediction.mask)
+    parts = (getattr(prediction, field.name) for field in fields(prediction))
     return Prediction(*(None if part is None else part.float().cpu() for part in parts))  # type: ignore[arg-type]
 
 

@@ -55,6 +55,7 @@ def _case(predictor: Predictor, judged: EvaluationSet, frame: int, score: float,
         translated=None if prediction.translated is None else prediction.translated[0].mean(dim=0).numpy(),
         mask=None if prediction.mask is None else prediction.mask[0, 0].numpy(),
         difference=None if prediction.difference is None else prediction.difference[0, 0].numpy(),
+        evidence=None if prediction.evidence is None else prediction.evidence[0, 0].numpy(),
         lesion=lesion_of(image, predictor.config.preprocessing) if image.mask else None,
     )
 

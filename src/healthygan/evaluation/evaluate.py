@@ -149,8 +149,8 @@ def _score(predictor: Predictor, judged: EvaluationSet, progress: Progress) -> _
     with progress("test set: scoring", len(judged.store)) as advance:
         for prediction in predictor.predict_store(judged.store, advance):
             scores.append(prediction.score.double().numpy())
-            if cut and prediction.difference is not None:
-                regions += [localisation.regions(part, cut) for part in prediction.difference[:, 0].numpy()]
+            if cut and prediction.where is not None:
+                regions += [localisation.regions(part, cut) for part in prediction.where[:, 0].numpy()]
     return _Scored(np.concatenate(scores), regions if cut and regions else None)
 
 

@@ -32,13 +32,13 @@ def localisation_of(predictor: Predictor, store: ImageStore, frames: Sequence[Co
     """
     if not any(image.mask for image in frames):
         return {}
-    if predictor.predict_frames(store, np.zeros(1, dtype=np.int64)).difference is None:
+    if predictor.predict_frames(store, np.zeros(1, dtype=np.int64)).where is None:
         return {}
     chosen = np.array([number for number, image in enumerate(frames) if image.mask or image.label is Label.HEALTHY])
 
     def maps() -> Iterator[NDArray[np.float32]]:
         for part in in_batches(len(chosen), BATCH):
-            difference = predictor.predict_frames(store, chosen[part]).difference
+            difference = predictor.predict_frames(store, chosen[part]).where
             assert difference is not None
             yield from difference[:, 0].numpy()
 
@@ -49,7 +49,7 @@ def localisation_of(predictor: Predictor, store: ImageStore, frames: Sequence[Co
 def stability_of(predictor: Predictor, store: ImageStore) -> float | None:
     """How alike the maps of images and of their mirror images are; none without maps."""
     x = to_tensor(store.read(evenly_spaced(len(store), FLIPPED)))
-    maps, of_flipped = (predictor.predict_batch(images).difference for images in (x, x.flip(3)))
+    maps, of_flipped = (predictor.predict_batch(images).where for images in (x, x.flip(3)))
     if maps is None or of_flipped is None:
         return None
     return flip_stability(maps[:, 0].numpy(), of_flipped[:, 0].numpy())

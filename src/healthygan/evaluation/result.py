@@ -39,6 +39,7 @@ class Case:
     translated: Floats | None = None
     mask: Floats | None = None
     difference: Floats | None = None
+    evidence: Floats | None = None
     lesion: Booleans | None = None
 
 

@@ -35,6 +35,8 @@ Predict = Callable[[Tensor], Prediction]
 """Scores a batch, N x C x H x W in [-1, 1]; the result is on the CPU."""
 
 OUTPUTS = ("score", "difference", "translated", "mask")
+EVIDENCE = "evidence"
+"""One more, of detectors that tell where disease shows."""
 FILES: dict[Engine, str] = {"torch": "model.pt2", "onnx": "model.onnx", "openvino": "model.xml"}
 PACKAGES: dict[Engine, tuple[str, ...]] = {
     "torch": (),
@@ -109,14 +111,15 @@ def write_export(
             Argument("engine", "torch"),
         )
     with _workshop(folder) as temporary:
-        _write(scorer.eval(), to, temporary, config)
+        outputs = _outputs(detector, config)
+        _write(scorer.eval(), to, temporary, config, outputs)
         difference = _difference(_predict(to, temporary / FILES[to]), detector, config)
         if not difference <= LARGEST_DIFFERENCE:
             raise InputError(
                 f"{run.path}: {to} differs from PyTorch by {difference:.2g}, more than {LARGEST_DIFFERENCE:g}; "
                 "use another engine, and please report it"
             )
-        write_json(temporary / "model.json", _description(run, config, decision, difference))
+        write_json(temporary / "model.json", _description(run, config, decision, difference, outputs))
         # The description last: with it, the model is there.
         for path in sorted(temporary.iterdir(), key=lambda path: path.name == "model.json"):
             shutil.move(path, folder / path.name)
@@ -140,18 +143,26 @@ def _workshop(folder: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _description(run: Run, config: Config, decision: Decision, difference: float) -> dict[str, object]:
+def _description(
+    run: Run, config: Config, decision: Decision, difference: float, outputs: tuple[str, ...]
+) -> dict[str, object]:
     """All that must be known to use an export."""
     shape = config.preprocessing
     return {
         "detector": config.detector.name,
         "input": {"shape": ["N", shape.channels, shape.size, shape.size], "range": [-1, 1]},
-        "outputs": OUTPUTS,
+        "outputs": outputs,
         "preprocessing": shape.model_dump(mode="json"),
         "decision": decision.model_dump(),
         "largest_difference_to_pytorch": difference,
         "of": content_hash(run.model),
     }
+
+
+def _outputs(detector: Detector, config: Config) -> tuple[str, ...]:
+    """What the model gives, in order."""
+    prediction = detector.predict(torch.zeros(1, config.preprocessing.channels, *[config.preprocessing.size] * 2))
+    return OUTPUTS if prediction.evidence is None else (*OUTPUTS, EVIDENCE)
 
 
 def _need(engine: Engine) -> None:
@@ -160,7 +171,7 @@ def _need(engine: Engine) -> None:
             raise InputError(f"{engine}: the package {package} is missing; pip install 'healthygan[{engine}]'")
 
 
-def _write(scorer: torch.nn.Module, to: Engine, folder: Path, config: Config) -> None:
+def _write(scorer: torch.nn.Module, to: Engine, folder: Path, config: Config, outputs: tuple[str, ...]) -> None:
     shape = config.preprocessing
     # With two images: a batch of one would be taken for a constant.
     example = torch.zeros(2, shape.channels, shape.size, shape.size)
@@ -176,7 +187,7 @@ def _write(scorer: torch.nn.Module, to: Engine, folder: Path, config: Config) ->
             (example,),
             str(place),
             input_names=["image"],
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             dynamo=True,
             external_data=False,
             verbose=False,
@@ -216,7 +227,7 @@ def _onnx(model: Path) -> Callable[[Tensor], Any]:
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    return lambda x: session.run(OUTPUTS, {"image": x.numpy()})
+    return lambda x: session.run(None, {"image": x.numpy()})
 
 
 def _openvino(model: Path) -> Callable[[Tensor], Any]:
@@ -227,7 +238,7 @@ def _openvino(model: Path) -> Callable[[Tensor], Any]:
 
     def run(x: Tensor) -> list[Any]:
         outputs = compiled(x.numpy())
-        return [outputs[name] for name in OUTPUTS]
+        return [outputs[output] for output in compiled.outputs]
 
     return run
 
@@ -238,7 +249,8 @@ def _difference(predict: Predict, detector: Detector, config: Config) -> float:
     coarse = torch.rand(CHECKED, shape.channels, 8, 8, generator=torch.Generator().manual_seed(0)) * 2.4 - 1.2
     x = interpolate(coarse, (shape.size, shape.size), mode="bilinear").clamp(-1, 1)
     prediction, expected = predict(x), predict_batch(detector, x)
-    apart = [(getattr(prediction, name) - getattr(expected, name)).abs().max() for name in OUTPUTS]
+    pairs = [(getattr(prediction, name), getattr(expected, name)) for name in (*OUTPUTS, EVIDENCE)]
+    apart = [(one - other).abs().max() for one, other in pairs if other is not None]
     return float(torch.stack(apart).max())
 
 

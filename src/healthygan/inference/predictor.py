@@ -129,7 +129,7 @@ class Predictor:
         return Predictions(
             scores=scores,
             p_values=self.p_values(scores) if by_image else None,
-            maps=_joined([part.difference for part in parts], plane=True),
+            maps=_joined([part.where for part in parts], plane=True),
             translated=_joined([part.translated for part in parts]),
             masks=_joined([part.mask for part in parts], plane=True),
             owners=owners,

@@ -205,8 +205,8 @@ def _score(pool: ThreadPoolExecutor, predictor: Predictor, frames: list[Frame], 
                 "copy the run again or train anew"
             )
     writing = []
-    if prediction.difference is not None and (maps.overlays or maps.arrays):
-        for frame, image, difference in zip(frames, x.mean(dim=1), prediction.difference, strict=True):
+    if prediction.where is not None and (maps.overlays or maps.arrays):
+        for frame, image, difference in zip(frames, x.mean(dim=1), prediction.where, strict=True):
             writing.append(pool.submit(maps.write, frame.path, frame.number, image.numpy(), difference[0].numpy()))
     return _Batch(frames, prediction.score.tolist(), writing)
 

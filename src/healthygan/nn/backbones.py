@@ -60,6 +60,7 @@ class Backbone(nn.Module):
             fill(network)
         trained = cast(dict[str, Any], network.pretrained_cfg)
         self.size = size or int(trained["input_size"][-1])
+        self.is_fixed = bool(trained.get("fixed_input_size"))
         self.network = folded(network.eval(), torch.zeros(1, 3, self.size, self.size))
         self.channels = _channels(self.network)
         """Of each layer ``features`` can give: timm's levels, then the last map, which ``pooled`` averages."""
@@ -75,12 +76,13 @@ class Backbone(nn.Module):
         return cast(Tensor, self.network.forward_head(features, pre_logits=True)).float()  # type: ignore[operator]
 
     @torch.no_grad()
-    def features(self, x: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    def features(self, x: Tensor, layers: Sequence[int], *, as_given: bool = False) -> list[Tensor]:
         """Feature maps of x, N x C x H x W in [-1, 1], one N x C_l x h_l x w_l a layer, in the order asked for.
 
         Args:
             layers: places in ``channels``; below 0 counted from the end, -1 being the last map. Computation stops
                 behind the deepest.
+            as_given: at the size of x, whatever the backbone's own; networks of a fixed size see theirs all the same.
 
         Raises:
             IndexError: there is no such layer.
@@ -88,7 +90,7 @@ class Backbone(nn.Module):
         wanted = [range(len(self.channels))[layer] for layer in layers]
         last = len(self.channels) - 1
         inner = sorted({layer for layer in wanted if layer != last})
-        seen = self._seen(x)
+        seen = self._seen(x, resize=not as_given)
         by_layer: dict[int, Tensor] = {}
         if last in wanted:
             final, maps = self.network.forward_intermediates(seen, indices=inner or [0])  # type: ignore[operator]
@@ -110,9 +112,9 @@ class Backbone(nn.Module):
             if not -len(self.channels) <= layer < len(self.channels):
                 raise InputError(f"layer {layer}: {self.name} has the layers 0 to {len(self.channels) - 1}; correct it")
 
-    def _seen(self, x: Tensor) -> Tensor:
+    def _seen(self, x: Tensor, *, resize: bool = True) -> Tensor:
         """What the network sees: N x 3 x size x size, normalised."""
-        if x.shape[-2:] != (self.size, self.size):
+        if (resize or self.is_fixed) and x.shape[-2:] != (self.size, self.size):
             x = interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
         normalised = ((x + 1) / 2 - self.mean) / self.std  # one channel becomes three here
         return normalised.contiguous(memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ def finalize_run(
             rule=selection.rule,
             threshold=threshold,
             threshold_rule=threshold_rule,
-            map_top=max(_map_level(detector, stores.mixed) or 1.0, 1e-3),
+            map_top=_map_top(detector, stores.mixed),
             region_cut=_map_level(detector, healthy.store) if healthy else None,
             diseased_share=_diseased_share(reference),
         )
@@ -101,10 +101,17 @@ def _threshold_for_specificity(reference: Reference, specificity: float) -> tupl
     return threshold, f"specificity {specificity} on {len(healthy)} held-out healthy {noun}"
 
 
+def _map_top(detector: Detector, mixed: ImageStore) -> float:
+    """The map's value that overlays show in full colour; evidence has a scale of its own, which is never stretched."""
+    if predict(detector, mixed, np.zeros(1, dtype=np.int64)).evidence is not None:
+        return 1.0
+    return max(_map_level(detector, mixed) or 1.0, 1e-3)
+
+
 def _map_level(detector: Detector, store: ImageStore) -> float | None:
     """A high percentile of the difference over the pixels of some images; none without maps."""
     sample = evenly_spaced(len(store), MAP_SAMPLE)
-    difference = predict(detector, store, sample).difference
+    difference = predict(detector, store, sample).where
     return None if difference is None else float(np.percentile(difference.numpy(), MAP_PERCENTILE))
 
 

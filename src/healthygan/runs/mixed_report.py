@@ -43,11 +43,11 @@ def crossfitted_ranking(run: Run) -> Path | None:
 
 def _made_of(weights: Floats) -> str:
     """What the score is made of."""
-    distance, contrast = weights
-    remark = "" if contrast > 0 else ": the pile tells nothing beyond it"
+    distance, contrast, patches = weights
+    remark = "" if contrast > 0 or patches > 0 else ": the pile tells nothing beyond it"
     return (
         f"log odds for each standard deviation of healthy images: distance from them {distance:.2f}, "
-        f"contrast with the pile {contrast:.2f}{remark}"
+        f"contrast with the pile {contrast:.2f}, both at single places {patches:.2f}{remark}"
     )
 
 

@@ -13,6 +13,7 @@ from healthygan.stats.arrays import Booleans, Floats
 
 Picture: TypeAlias = NDArray[np.uint8]
 LESION_COLOUR = (0, 229, 255)
+EVIDENCE_TITLE = "evidence: where disease shows"
 OVERLAY_COLOURS = matplotlib.colormaps["plasma"]
 
 
@@ -63,22 +64,27 @@ def panels(
     difference: Floats | None,
     lesion: Booleans | None,
     top: float,
+    *,
+    evidence: Floats | None = None,
 ) -> dict[str, Picture]:
-    """What is known of one image, by title: the image, the translated image, the mask and the map.
+    """What is known of one image, by title: the image, where disease shows, the translated image, the mask and the map.
 
     The map is a difference map where there is a translated image, else an anomaly map of the detector's own kind.
-    A lesion mask is outlined on the image and on the map. ``top`` as in ``overlay``.
+    A lesion mask is outlined on the image and on the maps. ``top`` as in ``overlay``, for the map; evidence is shown
+    on its own scale, 0 to 1.
     """
     shown = {"image": _grey(original)}
+    map_title = "anomaly map" if translated is None else "difference |x - x'| / 2"
+    if evidence is not None and translated is not None:
+        shown[EVIDENCE_TITLE] = overlay(original, evidence, 1.0)
     if translated is not None:
         shown["translated image x'"] = _grey(translated)
     if mask is not None:
         shown["mask M"] = _grey(2 * mask - 1)
-    map_title = "anomaly map" if translated is None else "difference |x - x'| / 2"
     if difference is not None:
         shown[map_title] = overlay(original, difference, top)
     if lesion is not None:
-        for title in shown.keys() & {"image", map_title}:
+        for title in shown.keys() & {"image", EVIDENCE_TITLE, map_title}:
             shown[title] = outline(shown[title], lesion)
     return shown
 

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 
 from healthygan import evaluate
 from healthygan.common.errors import InputError
@@ -15,7 +16,9 @@ from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import ImageStore
 from healthygan.detectors import pretrained
+from healthygan.detectors.contrast.body_mask import body_share
 from healthygan.detectors.contrast.detector import Contrast, ContrastConfig, _means
+from healthygan.detectors.contrast.evidence import evidence, patch_scores, summaries
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
 from healthygan.runs.partition import partition_cohort
@@ -97,30 +100,30 @@ def x():
     return torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_the_score_adds_contrast_and_distance(detector, x):
+def test_the_score_adds_contrast_distance_and_patch_evidence(detector, x):
     features = _means(detector._maps(x)).double()
     learned = {name: part.double() for name, part in detector.named_buffers(recurse=False)}
     deepest = detector.backbone.channels[-1]
     away = (features[:, :-deepest] - learned["centre"]) @ learned["whitener"]
     odds = features @ learned["weight"] + (away**2).sum(dim=1).sqrt() + learned["bias"]
-    torch.testing.assert_close(detector.evidence(x).double(), odds, rtol=1e-4, atol=1e-4)
+    model = detector.patches
+    of_places = evidence(model, patch_scores(model, detector._patches(x)), body_share(x, detector.grid).flatten(1))
+    odds += learned["evidence_weight"] * summaries(of_places)[:, 0]
+    torch.testing.assert_close(detector.evidence(x).double(), odds, rtol=1e-4, atol=1e-3)
     found = detector.predict(x)
-    torch.testing.assert_close(found.score.double(), odds, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.score.double(), odds, rtol=1e-4, atol=1e-3)
     assert found.difference.shape == (3, 1, 32, 32)
     assert 0 <= found.difference.min() <= found.difference.max() <= 1
+    assert torch.equal(found.evidence, found.difference)
 
 
-@pytest.mark.parametrize("part", ["distance", "contrast"])
-def test_the_map_adds_up_to_the_log_odds(detector, x, part):
-    maps = detector._maps(x)
-    if part == "distance":
-        random = torch.Generator().manual_seed(1)
-        detector.weight = torch.zeros_like(detector.weight)
-        detector.whitener = torch.rand(detector.whitener.shape, generator=random)
-    else:
-        detector.whitener = torch.zeros_like(detector.whitener)
-    whole = detector.evidence(x) - detector.bias
-    torch.testing.assert_close(detector._evidence(maps).mean(dim=(1, 2, 3)), whole, rtol=1e-4, atol=1e-3)
+def test_of_large_images_the_whole_is_looked_at_shrunk_and_places_as_they_are():
+    detector = Contrast(ContrastConfig(pooled_size=32), 1, 64)
+    x = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    small = interpolate(x, (32, 32), mode="bilinear", antialias=True)
+    for one, other in zip(detector._maps(x), detector._maps(small), strict=True):
+        torch.testing.assert_close(one, other)
+    assert detector._patches(x).shape == (1, 64, 40 + 112 + 320)
 
 
 def test_typical_evidence_is_that_of_healthy_images_that_were_not_learned_from(trained, manifest, detector):
@@ -133,7 +136,9 @@ def test_typical_evidence_is_that_of_healthy_images_that_were_not_learned_from(t
     assert mean > learned_from.mean()  # what was learned from lies nearer, and looks less like the pile
 
 
-def test_an_image_and_its_mirror_image_get_the_same_score(detector, x):
+def test_an_image_and_its_mirror_image_get_the_same_score_but_for_evidence_at_places(detector, x):
+    """Anatomy has a left and a right, which places know."""
+    detector.evidence_weight = torch.zeros(())
     one, other = detector.predict(x), detector.predict(x.flip(3))
     torch.testing.assert_close(one.score, other.score, rtol=1e-4, atol=1e-5)
 

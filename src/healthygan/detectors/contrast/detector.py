@@ -1,13 +1,14 @@
-"""Contrast: what tells the pile from the healthy set, on pretrained features.
+"""Contrast: what tells the pile from the healthy set, on pretrained features of whole images and of places.
 
 Since the pile holds healthy images too, what tells it from the healthy set is disease: positive-unlabelled learning,
 where the ranking by "pile or healthy" is the ranking by "diseased or healthy" (Elkan and Noto, KDD 2008). Where the
 pile holds few diseased images that tells little, and the distance from healthy images steps in. No label of the pile is
-needed for anything, the regularisation and the diseased share included.
+needed for anything, the regularisation and the diseased share included. What speaks for disease at each place
+(``evidence.py``) is the map, and a part of the score.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -17,20 +18,42 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from healthygan.common.batching import evenly_spaced
 from healthygan.data.store import ImageStore
 from healthygan.detectors.base import DetectorConfig, Prediction
+from healthygan.detectors.contrast.body_mask import body_share
+from healthygan.detectors.contrast.evidence import (
+    GRID,
+    PatchModel,
+    evidence,
+    patch_scores,
+    patches_of,
+    shown,
+    summaries,
+)
 from healthygan.detectors.contrast.findings import PileFindings
-from healthygan.detectors.contrast.positive_unlabelled import PUFit, PUProblem, drawn, learn
-from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable
+from healthygan.detectors.contrast.patch_learning import (
+    FOLDS,
+    POOL,
+    Learner,
+    PatchImages,
+    crossfitted,
+    sketch,
+    summaries_of,
+    weighed,
+)
+from healthygan.detectors.contrast.positive_unlabelled import PUFit, PUProblem, drawn, fold_numbers, learn
+from healthygan.detectors.pretrained import PretrainedConfig, PretrainedDetector, batches, resumable, smooth_map
 from healthygan.stats.arrays import Floats
 from healthygan.training.loop import Training
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Inverse regularisation to choose from, for features whose layers each have a variance of 1."""
-MAP_IMAGES = 128
-"""Healthy images that tell the usual evidence at each place, and images of the pile that tell its scale."""
-MAP_PERCENTILE = 99.9
+MAP_SMOOTHING = 1 / 64
+"""Of the map: standard deviation as a share of the side."""
+FINEST_STRIDE = 8
+"""Pixels a place at least."""
+PATCH = "patch_"
+"""What the names of buffers of the patch evidence begin with."""
 SMALLEST_SPREAD = 1e-6
 """Of healthy log odds: where neither score tells anything all are equal."""
 
@@ -43,6 +66,12 @@ class ContrastConfig(PretrainedConfig):
         (1, 2, 3, 4, 5), min_length=1, description="feature levels of the backbone; each has the same say"
     )
     flip: bool = Field(True, description="average the features of an image and of its mirror image")
+    pooled_size: int = Field(
+        160, ge=32, description="side in pixels at which whole images are looked at; larger ones are shrunk to it"
+    )
+    patch_layers: tuple[int, ...] = Field(
+        (2, 3, 4), min_length=1, description="feature levels, finest first, of the evidence at each place"
+    )
     risk: Literal["logistic", "nnpu"] = Field(
         "logistic", description="logistic: pile against healthy | nnpu: the non-negative positive-unlabelled risk"
     )
@@ -65,7 +94,8 @@ class ContrastConfig(PretrainedConfig):
 
 
 class Contrast(PretrainedDetector):
-    """Distance and contrast of pooled features; score = log odds that an image of the pile is diseased.
+    """Distance and contrast of pooled features, and patch evidence; score = log odds that an image of the pile is
+    diseased.
 
     Args:
         config: features and how to fit.
@@ -89,23 +119,33 @@ class Contrast(PretrainedDetector):
     """(2,): mean and standard deviation of ``evidence`` of healthy images that were not learned from."""
     contrast_weight: Tensor
     """A scalar in [0, 1]: how much of the score the pile tells; the rest is distance from healthy images."""
-    usual: Tensor
-    """1 x 1 x h x w: evidence at each place of healthy images."""
-    map_scale: Tensor
-    """A scalar: evidence beyond the usual that the map shows as 1."""
+    evidence_weight: Tensor
+    """A scalar: of the mean of the highest tenth of the patch evidence, in the log odds."""
     _measured: Tensor
 
     def __init__(self, config: ContrastConfig, channels: int, size: int, seed: int = 0) -> None:
         super().__init__(config, channels, size, seed)
         is_measured = self._is_measured()
         self.register_buffer("_measured", torch.from_numpy(np.flatnonzero(is_measured)), persistent=False)
+        self.backbone.check_layers(config.patch_layers)
         count = len(self._measured)
         # Before anything is learned nothing is evidence.
         unlearned = {"weight": torch.zeros(len(is_measured)), "bias": torch.zeros(())}
         unlearned |= {"centre": torch.zeros(count), "whitener": torch.zeros(count, count)}
         unlearned |= {"typical": torch.tensor([0.0, 1.0]), "contrast_weight": torch.ones(())}
-        unlearned |= {"usual": torch.zeros(1, 1, 1, 1), "map_scale": torch.ones(())}
-        self._register_learned(unlearned)
+        unlearned |= {"evidence_weight": torch.zeros(())}
+        places, features = self.grid**2, sum(self.backbone.channels[layer] for layer in config.patch_layers)
+        self._register_learned(unlearned | _named(PatchModel.unlearned(features, places)))
+
+    @property
+    def grid(self) -> int:
+        """Places along a side that evidence is told apart at: those of the finest level, ``GRID`` at most."""
+        return max(1, min(GRID, self.size // FINEST_STRIDE))
+
+    @property
+    def patches(self) -> PatchModel:
+        """What was learned of places."""
+        return PatchModel(*(getattr(self, PATCH + name) for name in PatchModel._fields))
 
     def _learn(self, healthy: ImageStore, mixed: ImageStore, training: Training) -> None:
         known, pile = (drawn(store.frame_groups, self.config.most, self.seed) for store in (healthy, mixed))
@@ -121,7 +161,22 @@ class Contrast(PretrainedDetector):
         )
         groups = np.concatenate([np.array(healthy.frame_groups)[known], np.array(mixed.frame_groups)[pile]])
         is_mixed = np.arange(len(features)) >= len(known)
-        task = PUProblem(features, is_mixed, groups, self._layer_scale(), self._is_measured(), self.seed)
+        of_patches = self._learn_patches(
+            [
+                self._patch_images(store, places, fold, title, training)
+                for store, places, fold, title in zip(
+                    (healthy, mixed),
+                    (known, pile),
+                    np.split(fold_numbers(is_mixed, groups, FOLDS, self.seed), [len(known)]),
+                    ("healthy set", "mixed set"),
+                    strict=True,
+                )
+            ],
+            training,
+        )
+        task = PUProblem(
+            features, is_mixed, groups, self._layer_scale(), self._is_measured(), self.seed, of_patches[:, :1]
+        )
         fit = learn(task, self.config, training.progress)
         self._keep(
             {
@@ -134,8 +189,37 @@ class Contrast(PretrainedDetector):
         if training.fabric.is_global_zero:
             stores = [mixed, *([training.held_out_mixed] if training.held_out_mixed else [])]
             training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores))
-        usual = self._usual(healthy, training)
-        self._keep({"usual": usual, "map_scale": self._map_scale(mixed, usual, training)})
+
+    def _learn_patches(self, images: Sequence[PatchImages], training: Training) -> NDArray[np.float64]:
+        """Keep the patch evidence; gives cross-fitted summaries of the images of both sets, N x 2."""
+        healthy, mixed = images
+        names = ("healthy patches", "mixed patches")
+        folds = int(max(part.fold.max() for part in images)) + 1
+        scale = _equal_say([self.backbone.channels[layer] for layer in self.config.patch_layers])
+        learner = Learner(sketch(healthy, folds, self.seed, POOL), sketch(mixed, folds, self.seed), scale, self.seed)
+        apart = [self._on_device(learner.without(fold)) for fold in range(folds)]
+        of_healthy, of_pile = (
+            resumable(training, name, partial(crossfitted, part, apart))
+            for name, part in zip(names, images, strict=True)
+        )
+        model = weighed(learner.without(None), of_healthy, of_pile, healthy.fold)
+        self._keep(_named(self._on_device(model)))
+        return np.concatenate([summaries_of(model, part) for part in (of_healthy, of_pile)])
+
+    def _on_device(self, model: PatchModel) -> PatchModel:
+        return PatchModel(*(part.to(self.device) for part in model))
+
+    def _patch_images(
+        self, store: ImageStore, places: NDArray[np.int64], fold: NDArray[np.int64], title: str, training: Training
+    ) -> PatchImages:
+        """Some of a store's images, as what patches are learned from."""
+
+        def read(chosen: NDArray[np.int64], task: str) -> Iterator[tuple[Tensor, Tensor]]:
+            where = places[chosen]
+            for x in batches(store, self.device, f"{title}: {task}", training.progress, places=where):
+                yield self._patches(x), body_share(x, self.grid).flatten(1)
+
+        return PatchImages(fold, read)
 
     def _rank(self, mixed: ImageStore, learned: NDArray[np.int64], odds: Floats, training: Training) -> Floats:
         """Log odds of the whole mixed set, then of what is held out of it: cross-fitted where it was learned from."""
@@ -154,31 +238,41 @@ class Contrast(PretrainedDetector):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Prediction:
-        """Score = log odds of disease; map = evidence of it, beyond what is usual in healthy images there.
+        """Score = log odds of disease; map = patch evidence of it, on a scale learned in training."""
+        score, shown = self.judge(x)
+        return Prediction(score, shown, evidence=shown)
 
-        The evidence of all places and layers adds up to the score. It is shown from 0 (no more than usual) to 1 (as
-        much as the strongest in the training pile, or more).
-        """
-        maps = self._maps(x)
-        unusual = (self._evidence(maps) - self.usual) / self.map_scale
-        difference = interpolate(unusual, x.shape[-2:], mode="bilinear").clamp(0, 1)
-        return Prediction(self._log_odds(_means(maps)), difference)
-
-    @torch.no_grad()
     def evidence(self, x: Tensor) -> Tensor:
         """(N,): log odds of disease for x, N x C x H x W in [-1, 1]."""
+        return self.judge(x)[0]
+
+    @torch.no_grad()
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log odds of disease, (N,), and where it shows, N x 1 x H x W in [0, 1] (see ``evidence.shown``), of x,
+        N x C x H x W in [-1, 1]."""
         if torch.is_autocast_enabled(x.device.type):  # sums over a thousand features do not bear bfloat16
             with torch.autocast(x.device.type, enabled=False):
-                return self.evidence(x)
-        return self._log_odds(_means(self._maps(x)))
+                return self.judge(x)
+        model, body = self.patches, body_share(x, self.grid).flatten(1)
+        found = evidence(model, patch_scores(model, self._patches(x)), body)
+        odds = self._log_odds(_means(self._maps(x))) + self.evidence_weight * summaries(found)[:, 0]
+        places = found.view(-1, 1, self.grid, self.grid)
+        fine = smooth_map(places, x.shape[-2:], MAP_SMOOTHING * x.shape[-1])
+        return odds, shown(model, fine)
 
     def _maps(self, x: Tensor) -> list[Tensor]:
-        """Feature maps of a batch, averaged with the mirror image's mirrored maps."""
-        maps = self.backbone.features(x, self.config.layers)
+        """Feature maps of whole images, averaged with the mirror image's mirrored maps."""
+        if x.shape[-1] > self.config.pooled_size:
+            x = interpolate(x, (self.config.pooled_size,) * 2, mode="bilinear", antialias=True)
+        maps = self.backbone.features(x, self.config.layers, as_given=True)
         if not self.config.flip:
             return maps
-        mirrored = self.backbone.features(x.flip(3), self.config.layers)
+        mirrored = self.backbone.features(x.flip(3), self.config.layers, as_given=True)
         return [(one + other.flip(3)) / 2 for one, other in zip(maps, mirrored, strict=True)]
+
+    def _patches(self, x: Tensor) -> Tensor:
+        """Features of each place, n x P x D. Not of mirror images: anatomy has a left and a right."""
+        return patches_of(self.backbone.features(x, self.config.patch_layers), self.grid)
 
     def _pooled(
         self, training: Training, store: ImageStore, title: str, places: NDArray[np.int64], done: int
@@ -194,8 +288,7 @@ class Contrast(PretrainedDetector):
 
     def _layer_scale(self) -> NDArray[np.float32]:
         """(D,): what gives each layer the same variance in all, however many channels it has."""
-        counts = [self.backbone.channels[layer] for layer in self.config.layers]
-        return np.concatenate([np.full(count, count**-0.5, dtype=np.float32) for count in counts])
+        return _equal_say([self.backbone.channels[layer] for layer in self.config.layers])
 
     def _is_measured(self) -> NDArray[np.bool_]:
         """(D,): features of all layers but the deepest, which tells ImageNet's classes and little of health."""
@@ -213,76 +306,33 @@ class Contrast(PretrainedDetector):
         odds: Tensor = features @ self.weight + self._away(features).norm(dim=1) + self.bias
         return odds
 
-    def _evidence(self, maps: list[Tensor]) -> Tensor:
-        """What each place adds to the log odds, N x 1 x h x w in the finest layer's resolution; its mean is all but
-        the bias.
-
-        A distance is the length of a vector, so its part is linear along that vector's own direction.
-        """
-        away = self._away(_means(maps))
-        direction = away / away.norm(dim=1, keepdim=True).clamp_min(torch.finfo(away.dtype).tiny)
-        pull = direction @ self.whitener.T
-        weights = self.weight.repeat(len(pull), 1)
-        weights[:, self._measured] += pull
-        finest = max((part.shape[-2:] for part in maps), key=math.prod)
-        split = torch.split(weights, [part.shape[1] for part in maps], dim=1)
-        local = [torch.einsum("nchw,nc->nhw", part, w)[:, None] for part, w in zip(maps, split, strict=True)]
-        total = torch.stack([_spread(part, finest) for part in local]).sum(dim=0)
-        beyond: Tensor = total - (pull @ self.centre).view(-1, 1, 1, 1)
-        return beyond
-
-    def _usual(self, healthy: ImageStore, training: Training) -> Tensor:
-        """1 x 1 x h x w: mean evidence of healthy images at each place."""
-        total, count = torch.zeros((), device=self.device), 0
-        for x in batches(
-            healthy,
-            self.device,
-            "healthy set: evidence",
-            training.progress,
-            places=evenly_spaced(len(healthy), MAP_IMAGES),
-        ):
-            total = total + self._evidence(self._maps(x)).sum(dim=0, keepdim=True)
-            count += len(x)
-        return total / count
-
-    def _map_scale(self, mixed: ImageStore, usual: Tensor, training: Training) -> Tensor:
-        """Evidence beyond the usual that is shown as 1."""
-        unusual = [
-            (self._evidence(self._maps(x)) - usual).flatten().cpu().numpy()
-            for x in batches(
-                mixed,
-                self.device,
-                "mixed set: evidence",
-                training.progress,
-                places=evenly_spaced(len(mixed), MAP_IMAGES),
-            )
-        ]
-        top = float(np.percentile(np.concatenate(unusual), MAP_PERCENTILE))
-        return torch.tensor(max(top, 1e-6), dtype=torch.float32, device=self.device)
-
 
 def _means(maps: list[Tensor]) -> Tensor:
     """(N, D): means over places of all layers' maps."""
     return torch.cat([part.mean(dim=(2, 3)) for part in maps], dim=1)
 
 
-def _spread(part: Tensor, size: torch.Size) -> Tensor:
-    """Bring N x 1 x h x w to ``size`` with each image's mean kept."""
-    if part.shape[-2:] == size:
-        return part
-    fine = interpolate(part, tuple(size), mode="bilinear")
-    return fine + (part.mean(dim=(2, 3), keepdim=True) - fine.mean(dim=(2, 3), keepdim=True))
+def _equal_say(counts: Sequence[int]) -> NDArray[np.float32]:
+    """(sum of counts,): factors that give each layer of so many standardised features a variance of 1 in all."""
+    return np.concatenate([np.full(count, count**-0.5, dtype=np.float32) for count in counts])
+
+
+def _named(model: PatchModel) -> dict[str, Tensor]:
+    """The buffers that hold it."""
+    return {PATCH + name: part for name, part in model._asdict().items()}
 
 
 def _parts(fit: PUFit, is_mixed: NDArray[np.bool_]) -> dict[str, Any]:
     """What scoring needs of the fit, by name."""
-    (weight, bias), (by_distance, by_contrast) = fit.head, fit.mixture.slopes
-    of_healthy, (apart, contrast_weight) = fit.mixture.log_odds(fit.crossfitted[~is_mixed]), fit.weights
+    (weight, bias), (by_distance, by_contrast, by_evidence) = fit.head, fit.mixture.slopes
+    of_healthy, (apart, contrast_weight, patches) = fit.mixture.log_odds(fit.crossfitted[~is_mixed]), fit.weights
+    told, total = contrast_weight + patches / 2, apart + contrast_weight + patches  # half of v is the pile's
     return {
         "weight": by_contrast * weight,
         "bias": fit.mixture.intercept + by_contrast * bias,
         "centre": fit.distance.centre,
         "whitener": by_distance * fit.distance.whitener,
         "typical": [of_healthy.mean(), max(of_healthy.std(), SMALLEST_SPREAD)],
-        "contrast_weight": contrast_weight / max(apart + contrast_weight, np.finfo(float).tiny),
+        "contrast_weight": told / max(total, np.finfo(float).tiny),
+        "evidence_weight": by_evidence,
     }

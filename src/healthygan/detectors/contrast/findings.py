@@ -22,7 +22,7 @@ class PileFindings:
     strength: float
     """Inverse regularisation that was chosen."""
     weights: Floats
-    """(2,): log odds that a healthy standard deviation of distance, and of contrast, makes up."""
+    """(3,): log odds that a healthy standard deviation of distance, contrast and patch evidence makes up."""
     healthy: Floats
     """(N,): cross-fitted log odds of disease of the healthy images that were learned from."""
     pile: Floats

@@ -20,13 +20,15 @@ from scipy.special import expit
 from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
 from healthygan.detectors.contrast.mahalanobis import Distance, fit_distance, standardiser
-from healthygan.detectors.contrast.prevalence import DOUBTFUL, USEFUL, Mixture, fit_mixture, share_interval
+from healthygan.detectors.contrast.prevalence import DOUBTFUL, USEFUL, Mixture, Prior, fit_mixture, share_interval
 from healthygan.stats import metrics
 from healthygan.stats.arrays import Floats
 from healthygan.stats.intervals import Interval
 
 PRIORS = (USEFUL, DOUBTFUL)
 """Of the distance, and of the contrast."""
+OTHERS = DOUBTFUL
+"""Of any other score."""
 
 
 class Settings(Protocol):
@@ -60,6 +62,13 @@ class PUProblem:
     measured: NDArray[np.bool_]
     """(D,): features that the distance from healthy images is measured by."""
     seed: int
+    others: Floats | None = None
+    """(N, K): further scores, cross-fitted, higher = more anomalous, that the mixture weighs too."""
+
+    @property
+    def priors(self) -> tuple[Prior, ...]:
+        """Of distance, contrast and the other scores."""
+        return (*PRIORS, *[OTHERS] * (0 if self.others is None else self.others.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -71,14 +80,15 @@ class PUFit:
     distance: Distance
     """From healthy images, on the features that are ``measured``."""
     crossfitted: Floats
-    """(N, 2): distances and contrasts, each by a model that never saw the image nor another of its patient."""
+    """(N, 2 + K): distances, contrasts and other scores, each by a model that never saw the image nor another of its
+    patient."""
     strength: float
     auc: float
     """Of pile against healthy by the mixture's log odds, cross-fitted."""
     mixture: Mixture
-    """Of distance and contrast."""
+    """Of distance, contrast and other scores."""
     weights: Floats
-    """(2,): log odds that a healthy standard deviation of distance, and of contrast, makes up."""
+    """(2 + K,): log odds that a healthy standard deviation of distance, contrast and each other score makes up."""
     interval: Interval
     """Of the diseased share."""
 
@@ -113,14 +123,24 @@ def learn(task: PUProblem, settings: Settings, progress: Progress = silent) -> P
         mixture=mixture,
         weights=mixture.weights(healthy),
         interval=share_interval(
-            mixture, healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=PRIORS
+            mixture, healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=task.priors
         ),
     )
 
 
-def _folds(task: PUProblem, wanted: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Places to learn from and to score, patients kept together."""
-    patients = [len(np.unique(task.groups[task.is_mixed == side])) for side in (False, True)]
+def patient_folds(
+    is_mixed: NDArray[np.bool_], groups: NDArray[Any], wanted: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Places to learn from and to score, patients kept together.
+
+    Args:
+        is_mixed, groups: (N,).
+        wanted: folds; fewer where there are fewer patients of either set.
+
+    Raises:
+        InputError: too few patients to keep apart.
+    """
+    patients = [len(np.unique(groups[is_mixed == side])) for side in (False, True)]
     count = min(wanted, *patients)
     if count < 2:
         raise InputError(
@@ -129,14 +149,24 @@ def _folds(task: PUProblem, wanted: int) -> list[tuple[NDArray[np.int64], NDArra
         )
     from sklearn.model_selection import StratifiedGroupKFold  # only learning needs it
 
-    folds = StratifiedGroupKFold(count, shuffle=True, random_state=task.seed)
-    return list(folds.split(task.features, task.is_mixed, task.groups))
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    return list(folds.split(is_mixed, is_mixed, groups))
+
+
+def fold_numbers(is_mixed: NDArray[np.bool_], groups: NDArray[Any], wanted: int, seed: int) -> NDArray[np.int64]:
+    """(N,): which of ``patient_folds`` each image is scored in."""
+    numbers = np.empty(len(is_mixed), dtype=np.int64)
+    for number, (_, judged) in enumerate(patient_folds(is_mixed, groups, wanted, seed)):
+        numbers[judged] = number
+    return numbers
 
 
 def crossfitted(
     task: PUProblem, settings: Settings, share: float | None = None, progress: Progress = silent
 ) -> dict[float, Floats]:
-    """By strength, (N, 2) distances and contrasts, by models that never saw the image nor another of its patient.
+    """By strength, (N, 2 + K) distances, contrasts and the task's other scores.
+
+    All are by models that never saw the image nor another of its patient.
 
     Args:
         share: of the diseased; the non-negative risk is taken for it where given.
@@ -144,15 +174,18 @@ def crossfitted(
     Raises:
         InputError: too few patients to keep apart.
     """
-    splits = _folds(task, settings.folds)
+    splits = patient_folds(task.is_mixed, task.groups, settings.folds, task.seed)
     strengths = sorted(settings.strengths)
-    scores: dict[float, Floats] = {strength: np.empty((len(task.features), 2)) for strength in strengths}
+    others = np.empty((len(task.features), 0)) if task.others is None else task.others
+    scores: dict[float, Floats] = {
+        strength: np.concatenate([np.empty((len(others), 2)), others], axis=1) for strength in strengths
+    }
     with progress("choosing the regularisation", len(splits)) as advance:
         for learn, judge in splits:
             judged = task.features[judge]
             distances = _fit_distance(task, learn).of(judged[:, task.measured])
             for strength, (weight, bias) in zip(strengths, _fit(task, learn, strengths, share), strict=True):
-                scores[strength][judge] = np.stack([distances, judged @ weight + bias], axis=1)
+                scores[strength][judge, :2] = np.stack([distances, judged @ weight + bias], axis=1)
             advance()
     return scores
 
@@ -167,7 +200,7 @@ def _best(
     """
     candidates = crossfitted(task, settings, share, progress)
     mixtures = {
-        strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed], PRIORS)
+        strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed], task.priors)
         for strength, scores in candidates.items()
     }
     best = min(mixtures, key=lambda strength: (round(mixtures[strength].misfit, 6), strength))

@@ -61,7 +61,10 @@ def pictures(evaluation: Evaluation) -> Pictures | None:
 
 
 def _scale_top(cases: Sequence[Case]) -> float | None:
-    """One scale for all: the 99.9th percentile of the shown differences, so that no few pixels set it."""
+    """One scale for all: the 99.9th percentile of the shown differences, so that no few pixels set it; 1 where they are
+    evidence, whose scale training fixed."""
+    if any(case.evidence is not None and case.translated is None for case in cases):
+        return 1.0
     maps = [case.difference.ravel() for case in cases if case.difference is not None]
     if not maps:
         return None
@@ -85,7 +88,9 @@ def _card(case: Case, evaluation: Evaluation, top: float) -> Card:
 def _panels(case: Case, top: float) -> dict[str, bytes]:
     if case.original is None:
         return {}
-    panels = overlays.panels(case.original, case.translated, case.mask, case.difference, case.lesion, top)
+    panels = overlays.panels(
+        case.original, case.translated, case.mask, case.difference, case.lesion, top, evidence=case.evidence
+    )
     return {title: overlays.png(panel) for title, panel in panels.items()}
 
 
