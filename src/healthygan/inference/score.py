@@ -1,5 +1,6 @@
 """Scoring a pile of images: a ranked list and difference maps, in memory that does not grow with the pile."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort
-from healthygan.data.folders import image_files
+from healthygan.data.folders import describe_skipped, scan
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import Failure
 from healthygan.inference.engines import Engine, Precision
@@ -78,7 +79,7 @@ def score(
     """
     predictor = Predictor(run, device, engine, precision)
     _check_worklist(predictor, fdr)
-    paths, patients = collect(images)
+    paths, patients, skipped = collect(images)
     partial = PartialScores(output, run)
     maps = MapFiles(output / "maps", overlays, arrays, predictor.decision.map_top)
     failures = _score_files(predictor, paths, partial, maps, strict, progress)
@@ -96,19 +97,21 @@ def score(
         flagged=flagged,
         failures=tuple(failures),
         listed=listed,
-        warnings=ranking.warnings,
+        warnings=(*([f"{skipped}; convert those that are images"] if skipped else []), *ranking.warnings),
         noun=ranking.units.noun,
     )
 
 
-def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """The image files named, found under folders, or listed in manifests; and their patients where known.
+def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str], str]:
+    """The image files named, found under folders, or listed in manifests; their patients where known; and a line
+    on what folders hold beside them, empty if nothing.
 
     Raises:
         InputError: a path does not exist, or there is no image.
     """
     paths: dict[Path, None] = {}
     patients: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
     for place in images:
         if place.suffix.lower() == ".csv":
             for image in Cohort.from_manifest(place).images:
@@ -116,14 +119,20 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
                 if image.patient_id:
                     patients[str(image.path)] = image.patient_id
         elif place.is_dir():
-            paths.update(dict.fromkeys(image_files(place)))
+            scanned = scan(place)
+            paths.update(dict.fromkeys(scanned.images))
+            skipped.update(scanned.skipped)
         elif place.exists():
             paths[place] = None
         else:
             raise InputError(f"{place}: no such file or folder; correct the path")
+    others = describe_skipped(skipped)
     if not paths:
-        raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
-    return list(paths), patients
+        raise InputError(
+            f"{', '.join(map(str, images))}: no image there{f' ({others})' if others else ''}; "
+            "give PNG, JPEG, BMP, WebP, TIFF, DICOM or NIfTI"
+        )
+    return list(paths), patients, others
 
 
 @dataclass(frozen=True)
