@@ -375,7 +375,7 @@ def test_a_folder_of_another_models_scores_is_refused(finished_run: Finished, pi
 
 def test_a_file_named_twice_is_scored_once(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
-    paths, patients = collect([tmp_path, tmp_path / "a.png"])
+    paths, patients, _ = collect([tmp_path, tmp_path / "a.png"])
     assert paths == [tmp_path / "a.png"] and patients == {}
 
 

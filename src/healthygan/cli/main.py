@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 stopped before the end or a fault of ours, 2 something the
 """
 
 import argparse
+import logging
 import os
 import sys
 import warnings
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     # Libraries' advice to their own users would drown what a person needs to read.
     warnings.filterwarnings("ignore")
+    for library in ("tifffile", "pydicom", "nibabel"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         VERBS[options.verb].run(options, console)
         return DONE

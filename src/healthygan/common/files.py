@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -150,6 +151,8 @@ def write_json(path: Path, content: object) -> None:
 def content_hash(path: Path) -> str:
     """BLAKE2b hash of a file's bytes, 32 hexadecimal digits, read in pieces of 1 MiB."""
     digest = hashlib.blake2b(digest_size=16)
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "no plain file", str(path))
     with path.open("rb") as file:
         while piece := file.read(1 << 20):
             digest.update(piece)

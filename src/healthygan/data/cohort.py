@@ -2,6 +2,7 @@
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +14,7 @@ from healthygan.common.csv_text import CsvWriter
 from healthygan.common.errors import Argument, InputError, Part
 from healthygan.common.files import write_text
 from healthygan.common.messages import hint
-from healthygan.data.folders import image_files
+from healthygan.data.folders import Scan, describe_skipped, scan
 from healthygan.data.manifest import COLUMNS, MANIFEST_NAME, manifest_rows
 
 
@@ -89,6 +90,8 @@ class Cohort:
 
     name: str
     images: tuple[CohortImage, ...]
+    skipped: Mapping[str, int] = field(default_factory=dict, compare=False)
+    """Files beside the images, by kind, where the cohort was collected from folders (``folders.Scan``)."""
 
     @classmethod
     def from_manifest(cls, path: Path) -> "Cohort":
@@ -127,9 +130,11 @@ class Cohort:
                 raise InputError(f"{folder}: is not a folder; give the folder that holds the images")
         for one, other in combinations(folders.items(), 2):
             _refuse_nested(one, other)
-        images = [image for split, folder in folders.items() for image in _folder_images(folder, split)]
+        scans = {split: scan(folder) for split, folder in folders.items()}
+        images = [image for split, folder in folders.items() for image in _folder_images(folder, split, scans[split])]
+        skipped = sum((Counter(scanned.skipped) for scanned in scans.values()), Counter[str]())
         name = Path(os.path.commonpath([str(folder) for folder in folders.values()])).name
-        return cls(name=name or "cohort", images=tuple(images))
+        return cls(name=name or "cohort", images=tuple(images), skipped=skipped)
 
     def column(self, name: str, split: Split) -> list[str | None]:
         """What a column of the manifest says of each image of one split, in order; ``None`` where nothing."""
@@ -254,11 +259,11 @@ def _choice(kind: type[Choice], value: str) -> Choice:
     return kind(value)
 
 
-def _folder_images(folder: Path, split: Split) -> list[CohortImage]:
-    paths = image_files(folder)
-    if not paths:
-        raise InputError(f"{folder}: holds no image file; put the {split} images there or leave the folder out")
-    return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in paths]
+def _folder_images(folder: Path, split: Split, scanned: Scan) -> list[CohortImage]:
+    if not scanned.images:
+        others = f" ({described})" if (described := describe_skipped(scanned.skipped)) else ""
+        raise InputError(f"{folder}: holds no image file{others}; put the {split} images there or leave the folder out")
+    return [CohortImage(path, split, _folder_label(path.relative_to(folder), split)) for path in scanned.images]
 
 
 def _folder_label(path: Path, split: Split) -> Label | None:

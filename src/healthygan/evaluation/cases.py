@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.common.errors import InputError
+from healthygan.common.errors import InputError, UnreadableImage
 from healthygan.data.cohort import CohortImage
 from healthygan.data.margins import NO_MARGINS
 from healthygan.data.preprocessing import WHITE, Preprocessing
-from healthygan.data.readers.reading import read_frames
+from healthygan.data.readers.base import as_unreadable
+from healthygan.data.readers.reading import probe, read_frames
 from healthygan.data.store import ImageStore
 from healthygan.evaluation.evaluation_set import EvaluationSet
 from healthygan.evaluation.result import Case, choose_cases
@@ -78,7 +79,8 @@ def lesion_of(image: CohortImage, preprocessing: Preprocessing) -> NDArray[np.bo
     if preprocessing.trim:
         margins = preprocessing.margins(next(read_frames(image.path, preprocessing.reader, preprocessing.sufficient)))
     try:
-        with Image.open(image.mask) as file:
+        probe(image.mask, preprocessing.reader)  # before it is opened: its size is bounded as an image's is
+        with as_unreadable(image.mask), Image.open(image.mask) as file:
             return preprocessing.apply_to_mask(np.asarray(file.convert("L")) > 127, margins)
-    except OSError as error:
+    except UnreadableImage as error:
         raise InputError(f"{image.mask}: cannot be read as a mask ({error}); give an 8-bit PNG") from error

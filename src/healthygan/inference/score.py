@@ -1,8 +1,9 @@
 """Scoring a pile of images: a ranked list and difference maps, in memory that does not grow with the pile."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort
-from healthygan.data.folders import image_files
+from healthygan.data.folders import describe_skipped, scan
 from healthygan.data.preprocessing import to_tensor
 from healthygan.data.store import Failure
 from healthygan.inference.engines import Engine, Precision
@@ -82,14 +83,17 @@ def score(
     """
     predictor = Predictor(run, device, engine, precision)
     _check_worklist(predictor, fdr)
-    paths, patients = collect(images)
+    paths, patients, skipped = collect(images)
     maps = MapFiles(output / "maps", overlays, arrays, predictor.decision.map_top)
     settings = {"engine": engine, "precision": precision, "overlays": overlays, "arrays": arrays}
     with locked(output, "score"):
         for folder in (output, maps.folder):
             remove_leftovers(folder)
         partial = PartialScores(output, run, paths, settings)
-        return _score_pile(predictor, paths, patients, partial, maps, output, strict, fdr, progress)
+        scored = _score_pile(predictor, paths, patients, partial, maps, output, strict, fdr, progress)
+    if skipped:
+        scored = replace(scored, warnings=(f"{skipped}; convert those that are images", *scored.warnings))
+    return scored
 
 
 def _score_pile(
@@ -124,14 +128,16 @@ def _score_pile(
     )
 
 
-def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
-    """The image files named, found under folders, or listed in manifests; and their patients where known.
+def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str], str]:
+    """The image files named, found under folders, or listed in manifests; their patients where known; and a line
+    on what folders hold beside them, empty if nothing.
 
     Raises:
         InputError: a path does not exist, or there is no image.
     """
     paths: dict[Path, None] = {}
     patients: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
     for place in images:
         if place.suffix.lower() == ".csv":
             for image in Cohort.from_manifest(place).images:
@@ -139,14 +145,20 @@ def collect(images: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
                 if image.patient_id:
                     patients[str(image.path)] = image.patient_id
         elif place.is_dir():
-            paths.update(dict.fromkeys(image_files(place)))
+            scanned = scan(place)
+            paths.update(dict.fromkeys(scanned.images))
+            skipped.update(scanned.skipped)
         elif place.exists():
             paths[place] = None
         else:
             raise InputError(f"{place}: no such file or folder; correct the path")
+    others = describe_skipped(skipped)
     if not paths:
-        raise InputError(f"{', '.join(map(str, images))}: no image there; give PNG, JPEG, TIFF, BMP, DICOM or NIfTI")
-    return list(paths), patients
+        raise InputError(
+            f"{', '.join(map(str, images))}: no image there{f' ({others})' if others else ''}; "
+            "give PNG, JPEG, BMP, WebP, TIFF, DICOM or NIfTI"
+        )
+    return list(paths), patients, others
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,37 @@
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
+import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import compress
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless, SecondaryCaptureImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    KeyObjectSelectionDocumentStorage,
+    MediaStorageDirectoryStorage,
+    RLELossless,
+    RTDoseStorage,
+    RTImageStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    generate_uid,
+)
 
 from fixtures.readers import only, refusal
 from healthygan.common.errors import UnreadableImage
-from healthygan.data.readers.base import ReaderOptions
+from healthygan.data.readers.base import BoundedFile, ReaderOptions
 from healthygan.data.readers.dicom import DicomReader
-from healthygan.data.readers.reading import probe, read_frames
+from healthygan.data.readers.reading import is_image_name, probe, read_frames
 
 STORED = np.array([[0, 10, 20, 30], [40, 50, 60, 70], [100, 200, 1000, 4095]], np.uint16)
 FULL = ReaderOptions(dicom_range="full")
@@ -215,3 +234,178 @@ def test_size_is_checked_in_the_header(tmp_path: Path) -> None:
 def test_reader_is_chosen_without_a_suffix(tmp_path: Path) -> None:
     path = saved(tmp_path, dataset(STORED)).rename(tmp_path / "IM0001")
     assert probe(path) == DicomReader().probe(path, ReaderOptions())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        RTDoseStorage,
+        SegmentationStorage,
+        GrayscaleSoftcopyPresentationStateStorage,
+        KeyObjectSelectionDocumentStorage,
+        "1.2.840.10008.5.1.4.1.1.88.33",
+        "1.2.840.10008.5.1.4.1.1.481.5",
+    ],
+)
+def test_what_is_no_image_by_its_class_is_refused_though_it_holds_pixels(tmp_path: Path, kind: str) -> None:
+    path = saved(tmp_path, dataset(STORED, SOPClassUID=kind))
+    assert f"no image but {pydicom.uid.UID(kind).name} by its DICOM class" in refusal(path)
+    with pytest.raises(UnreadableImage, match="no image"):
+        probe(path)
+
+
+@pytest.mark.parametrize("kind", [CTImageStorage, RTImageStorage])
+def test_image_classes_are_read(tmp_path: Path, kind: str) -> None:
+    np.testing.assert_array_equal(only(saved(tmp_path, dataset(STORED, SOPClassUID=kind))).pixels, STORED)
+
+
+def test_dicomdir_is_called_by_its_name(tmp_path: Path) -> None:
+    assert "a DICOMDIR, the list of other files" in refusal(
+        saved(tmp_path, dataset(STORED, SOPClassUID=MediaStorageDirectoryStorage))
+    )
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_file_without_preamble_is_read(tmp_path: Path, implicit: bool) -> None:
+    bare = Dataset()
+    bare.update(dataset(STORED))
+    path = tmp_path / "IM0001"
+    pydicom.dcmwrite(path, bare, implicit_vr=implicit, little_endian=True)
+    assert path.read_bytes()[:2] == b"\x08\0"
+    np.testing.assert_array_equal(only(path).pixels, STORED)
+    assert is_image_name(path)
+
+
+def test_text_that_begins_like_a_group_of_elements_is_no_dicom(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"\x08\0\x01rubbish" * 50)
+    assert "not PNG" in refusal(tmp_path / "a")
+
+
+def groups(**macros: dict[str, object]) -> Dataset:
+    """Functional groups, each of one macro with elements."""
+    group = Dataset()
+    for name, elements in macros.items():
+        macro = Dataset()
+        for element, value in elements.items():
+            setattr(macro, element, value)
+        setattr(group, name, Sequence([macro]))
+    return group
+
+
+RESCALE = {"PixelValueTransformationSequence": {"RescaleSlope": 1, "RescaleIntercept": -1024}}
+
+
+def test_rescale_and_window_of_functional_groups_count(tmp_path: Path) -> None:
+    frames = np.stack([STORED, STORED // 2])
+    shared = groups(**RESCALE)
+    each = [groups(FrameVOILUTSequence={"WindowCenter": c, "WindowWidth": 400}) for c in (40, 60)]
+    ds = dataset(frames, 16, NumberOfFrames=2)
+    ds.SharedFunctionalGroupsSequence = Sequence([shared])
+    ds.PerFrameFunctionalGroupsSequence = Sequence(each)
+    first, second = read_frames(saved(tmp_path, ds))
+    assert (first.low, first.high) == (-160, 239)
+    assert (second.low, second.high) == (-140, 259)
+    np.testing.assert_array_equal(first.pixels, np.clip(STORED - 1024.0, -160, 239))
+    np.testing.assert_array_equal(second.pixels, np.clip(STORED // 2 - 1024.0, -140, 259))
+
+
+def test_a_frames_own_rescale_comes_before_the_shared_one_and_the_files(tmp_path: Path) -> None:
+    own = groups(PixelValueTransformationSequence={"RescaleSlope": 2, "RescaleIntercept": 5})
+    ds = dataset(np.stack([STORED, STORED]), NumberOfFrames=2, RescaleSlope=9, RescaleIntercept=9)
+    ds.SharedFunctionalGroupsSequence = Sequence([groups(**RESCALE)])
+    ds.PerFrameFunctionalGroupsSequence = Sequence([own, Dataset()])
+    first, second = read_frames(saved(tmp_path, ds), FULL)
+    np.testing.assert_array_equal(first.pixels, STORED * 2.0 + 5)
+    np.testing.assert_array_equal(second.pixels, STORED - 1024.0)
+    assert (first.low, first.high) == (5, 8195)
+
+
+def encapsulated(ds: FileDataset, syntax: str, *frames: bytes) -> FileDataset:
+    ds.PixelData = encapsulate(list(frames))
+    ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    ds.file_meta.TransferSyntaxUID = syntax
+    return ds
+
+
+def test_twelve_bit_extended_jpeg_is_read(tmp_path: Path) -> None:
+    ramp = (np.add.outer(np.arange(32), np.arange(40)) * 50).astype(np.uint16)
+    jpeg = imagecodecs.jpeg_encode(ramp, level=100, bitspersample=12)
+    image = only(saved(tmp_path, encapsulated(dataset(ramp), JPEGExtended12Bit, jpeg)))
+    assert np.abs(image.pixels - ramp).max() <= 3
+    assert image.high == 4095
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
+def test_compressed_pixels_of_another_size_than_the_header_are_refused_undecoded(
+    tmp_path: Path, syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, large = np.zeros((8, 8), np.uint8), np.zeros((64, 96), np.uint8)
+    encode = imagecodecs.jpeg_encode if syntax == JPEGBaseline8Bit else imagecodecs.jpeg2k_encode
+    path = saved(tmp_path, encapsulated(dataset(small, 8), syntax, bytes(encode(large))))
+    monkeypatch.setattr("healthygan.data.readers.dicom_file.iter_pixels", lambda _: iter(()))
+    assert "compressed pixels are 96 x 64 x 1, the file says 8 x 8 x 1" in refusal(path)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_run_lengths_of_several_frames_are_decoded(tmp_path: Path, bits: int) -> None:
+    frames = np.stack([STORED, STORED[::-1]]).astype(f"u{bits // 8}")
+    ds = dataset(frames, bits, NumberOfFrames=2)
+    compress(ds, RLELossless, encoding_plugin="pydicom")
+    images = list(read_frames(saved(tmp_path, ds)))
+    np.testing.assert_array_equal([image.pixels for image in images], frames)
+
+
+def test_run_lengths_of_signed_values_keep_their_sign(tmp_path: Path) -> None:
+    stored = np.array([[-2048, -1], [0, 2047]], np.int16)
+    ds = dataset(stored)
+    compress(ds, RLELossless, encoding_plugin="pydicom")
+    np.testing.assert_array_equal(only(saved(tmp_path, ds)).pixels, stored)
+
+
+def test_run_lengths_of_colours_keep_them(tmp_path: Path) -> None:
+    colour = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    ds = dataset(colour, 8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)
+    compress(ds, RLELossless, encoding_plugin="pydicom")
+    np.testing.assert_array_equal(only(saved(tmp_path, ds)).pixels, colour)
+
+
+@pytest.mark.parametrize("place", [0, 4, 80])
+def test_damaged_run_lengths_are_refused(tmp_path: Path, place: int) -> None:
+    ds = dataset(np.random.default_rng(0).integers(0, 4096, (20, 30)).astype(np.uint16))
+    compress(ds, RLELossless, encoding_plugin="pydicom")
+    frame = bytearray(next(pydicom.encaps.generate_frames(ds.PixelData, number_of_frames=1)))
+    frame[place : place + 40] = b"\xff" * 40
+    assert "damaged" in refusal(saved(tmp_path, encapsulated(ds, RLELossless, bytes(frame))))
+
+
+def test_more_pixels_than_the_file_has_bytes_are_refused_by_the_header(tmp_path: Path) -> None:
+    path = saved(tmp_path, dataset(STORED, NumberOfFrames=500))
+    with pytest.raises(UnreadableImage, match=r"damaged \(12,000 bytes of pixels by its header"):
+        probe(path)
+
+
+def test_deflated_file_that_packs_out_beyond_memory_is_refused(tmp_path: Path) -> None:
+    ds = dataset(np.zeros((2000, 2000), np.uint16))
+    ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = saved(tmp_path, ds)
+    assert path.stat().st_size < 20_000
+    with pytest.raises(UnreadableImage, match=r"decoding takes 1\d,\d+,\d+ bytes of memory"):
+        probe(path, ReaderOptions(max_memory=10_000_000))
+
+
+def test_compressed_frames_without_number_are_bounded_by_the_files_size(tmp_path: Path) -> None:
+    frame = np.zeros((500, 500), np.uint8)
+    ds = dataset(frame, 8, NumberOfFrames=400)
+    path = saved(tmp_path, encapsulated(ds, JPEGBaseline8Bit, *[bytes(imagecodecs.jpeg_encode(frame))] * 2))
+    with pytest.raises(UnreadableImage, match="more than so small a file can hold"):
+        probe(path, ReaderOptions(max_memory=20_000_000))
+
+
+def test_length_of_an_element_beyond_the_file_asks_for_no_more_memory(tmp_path: Path) -> None:
+    path = saved(tmp_path, dataset(STORED))
+    content = path.read_bytes()
+    at = content.index(b"\xe0\x7f\x10\x00") + 8
+    path.write_bytes(content[:at] + b"\xf0\xff\xff\xff" + content[at + 4 :])
+    with BoundedFile(path) as file:
+        assert len(file.read(2**40)) == len(content)
+    only(path)  # as much as there is, which is all

@@ -1,3 +1,4 @@
+import gzip
 from pathlib import Path
 
 import nibabel
@@ -202,3 +203,35 @@ def test_wrong_checksum_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UnreadableImage, match=r"v\.nii\.gz: damaged"):
         list(read_frames(path))
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_nifti_2_is_read_as_nifti_1(tmp_path: Path, name: str) -> None:
+    expected = list(read_frames(saved(tmp_path, VOLUME, name="one.nii"), options()))
+    nibabel.save(nibabel.Nifti2Image(VOLUME, np.eye(4)), tmp_path / name)
+    images = list(read_frames(tmp_path / name, options()))
+    np.testing.assert_array_equal([i.pixels for i in images], [i.pixels for i in expected])
+    assert probe(tmp_path / name, options()).frames == (0, 1, 2, 3)
+
+
+def test_packed_file_that_is_no_nifti_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "brain.mgz").write_bytes(gzip.compress(b"\0\0\0\1" + bytes(400)))
+    assert "no NIfTI inside" in refusal(tmp_path / "brain.mgz")
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_more_voxels_than_the_file_can_hold_are_refused_by_the_header(tmp_path: Path, name: str) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((400, 400, 400))
+    header["vox_offset"] = 352
+    content = header.binaryblock + bytes(1000)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(UnreadableImage, match="for which the file is too small"):
+        probe(tmp_path / name)
+
+
+def test_wide_voxels_are_bounded_by_memory(tmp_path: Path) -> None:
+    path = saved(tmp_path, np.zeros((100, 100, 100), np.float64))
+    assert probe(path).memory == 20_000_000
+    with pytest.raises(UnreadableImage, match="decoding takes 20,000,000 bytes"):
+        probe(path, ReaderOptions(max_memory=19_999_999))

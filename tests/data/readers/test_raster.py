@@ -78,3 +78,23 @@ def test_cut_off_jpeg_is_refused_at_a_reduced_scale_too(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(UnreadableImage, match="damaged"):
         list(read_frames(path, DEFAULTS, 8))
+
+
+def test_webp_is_read(tmp_path: Path) -> None:
+    Image.fromarray(COLOUR).save(tmp_path / "a.webp", lossless=True)
+    np.testing.assert_array_equal(only(tmp_path / "a.webp").pixels, COLOUR)
+    info = probe(tmp_path / "a.webp")
+    assert (info.format, info.height, info.width, info.channels, info.bit_depth) == ("WEBP", 3, 4, 3, 8)
+
+
+def test_limit_of_pixels_is_the_options_and_not_pillows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.fromarray(GREY).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1)
+    np.testing.assert_array_equal(only(tmp_path / "a.png").pixels, GREY)
+
+
+def test_coefficients_of_a_progressive_jpeg_count_as_memory(tmp_path: Path) -> None:
+    for name, progressive in (("plain", False), ("progressive", True)):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / f"{name}.jpg", progressive=progressive)
+    extra = probe(tmp_path / "progressive.jpg").memory - probe(tmp_path / "plain.jpg").memory
+    assert extra > 64 * 64 * 5

@@ -97,3 +97,67 @@ def test_cut_off_jpeg_inside_a_tiff_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1500])
     with pytest.raises(UnreadableImage, match=r"x\.tif"):
         list(read_frames(path))
+
+
+def patched(path: Path, tag: int, value: int, page: int = 0) -> None:
+    """Overwrite a tag's value in the file."""
+    with tifffile.TiffFile(path) as file:
+        entry = file.pages[page].aspage().tags[tag]
+        place, kind = entry.valueoffset, {3: "<u2", 4: "<u4"}[int(entry.dtype)]
+    content = bytearray(path.read_bytes())
+    new = np.array(value, kind).tobytes()
+    content[place : place + len(new)] = new
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("tag", [256, 257])
+def test_page_without_width_or_height_is_refused(tmp_path: Path, tag: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", GREY, metadata=None)
+    patched(tmp_path / "a.tif", tag, 0)
+    assert "damaged (a page of" in refusal(tmp_path / "a.tif")
+
+
+def test_pages_that_share_their_pixels_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (3, 60, 60), np.uint8)
+    with tifffile.TiffWriter(path) as file:
+        file.write(noise[0], metadata=None)
+        for _ in range(2):
+            file.write(np.zeros((1, 1), np.uint8), metadata=None)
+    with tifffile.TiffFile(path) as file:
+        first = file.pages[0].dataoffsets[0]
+    for page in (1, 2):
+        for tag, value in ((256, 60), (257, 60), (278, 60), (273, first), (279, 3600)):
+            patched(path, tag, value, page)
+    assert "pages share their pixels" in refusal(path)
+
+
+def test_many_large_pages_in_a_small_file_are_refused_by_the_header(tmp_path: Path) -> None:
+    pages = np.zeros((40, 400, 400), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pages, metadata=None, photometric="minisblack", compression="zlib")
+    assert len(list(probe(tmp_path / "a.tif").frames)) == 40
+    with pytest.raises(UnreadableImage, match="40 frames of 400 x 400 pixels"):
+        probe(tmp_path / "a.tif", ReaderOptions(max_memory=4_000_000))
+
+
+def test_jpeg_inside_larger_than_its_page_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    tifffile.imwrite(path, pixels, compression="jpeg", photometric="rgb", metadata=None)
+    content = path.read_bytes()
+    at = content.index(b"\xff\xc0")
+    path.write_bytes(content[: at + 5] + b"\xff\xff\xff\xff" + content[at + 9 :])
+    assert "compressed pixels are 65535 x 65535, the page has place for 64 x 64" in refusal(path)
+
+
+def test_tile_much_larger_than_its_page_counts_as_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), tile=(16, 16), compression="zlib", metadata=None)
+    patched(path, 322, 60_000)
+    patched(path, 323, 60_000)
+    assert "bytes of memory" in refusal(path)
+
+
+def test_compression_whose_size_cannot_be_checked_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR, compression="webp", photometric="rgb")
+    assert "its compression is WEBP" in refusal(tmp_path / "a.tif")

@@ -8,6 +8,7 @@ from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
 from healthygan.data.checks import check_columns, near_duplicate_warnings, refuse_same_pixels, verify
 from healthygan.data.cohort import Cohort, Split
+from healthygan.data.folders import describe_skipped
 from healthygan.data.inspection.contact_sheet import draw_contact_sheet
 from healthygan.data.inspection.shortcuts import Shortcut, find_shortcuts
 from healthygan.data.inspection.summary import SplitSummary, probe_all, summarise
@@ -65,6 +66,8 @@ def inspect_cohort(
     )
     shortcuts = find_shortcuts(probed, dict.fromkeys(("source", *control)))
     warnings = (*find_warnings(splits, shortcuts), *near_duplicate_warnings(duplicates))
+    if skipped := describe_skipped(cohort.skipped):
+        warnings = (f"{skipped}; convert those that are images", *warnings)
     return Inspection(cohort.name, splits, shortcuts, warnings, contact_sheet, duplicates, refusal)
 
 

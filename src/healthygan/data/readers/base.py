@@ -1,5 +1,6 @@
 """What all readers share: options, what a header tells, a decoded image, and how a fault is told."""
 
+import io
 import math
 import stat
 from collections.abc import Iterator
@@ -123,6 +124,24 @@ def value_range(pixels: NDArray[np.generic]) -> tuple[float, float]:
     if np.issubdtype(pixels.dtype, np.integer):
         return float(pixels.min()), float(pixels.max())
     return float(pixels.min(where=finite, initial=np.inf)), float(pixels.max(where=finite, initial=-np.inf))
+
+
+class BoundedFile(io.BufferedReader):
+    """A file that gives no more than it holds.
+
+    Libraries ask for as many bytes as a length in the file says, and Python makes room for all of them first: for
+    4 GB where the length is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most what is left."""
+        if size is None or size < 0:
+            return super().read()
+        return super().read(min(size, max(0, self._size - self.tell())))
 
 
 def read_start(path: Path) -> bytes:

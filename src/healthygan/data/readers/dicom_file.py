@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from healthygan.common.errors import UnreadableImage
-from healthygan.data.readers.base import ReaderOptions, check_memory
+from healthygan.data.readers.base import BoundedFile, ReaderOptions, check_memory
 from healthygan.data.readers.codestream import stated_size
 from healthygan.data.readers.dicom_rle import decode_rle
 
@@ -62,8 +62,10 @@ def open_dicom(path: Path, options: ReaderOptions, *, pixels: bool) -> pydicom.D
     Raises:
         UnreadableImage: by its class no image, or deflated to more than memory allows.
     """
-    _check_deflated(path, options)
-    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    with BoundedFile(path) as file:
+        _check_deflated(path, file, options)
+        file.seek(0)
+        dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
     _refuse_other_kinds(path, dataset)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit = dataset.original_encoding[0]
@@ -96,8 +98,15 @@ def decoded_frames(path: Path, dataset: pydicom.Dataset) -> Iterator[NDArray[np.
                 if syntax != JPEGExtended12Bit:
                     raise
                 decoded = None
-        # What pydicom's decoders refuse of 12-bit JPEG.
-        yield np.asarray(imagecodecs.jpeg_decode(frame))
+        yield _extended_jpeg(frame, dataset)
+
+
+def _extended_jpeg(frame: bytes, dataset: pydicom.Dataset) -> NDArray[np.generic]:
+    """What pydicom's decoders refuse of 12-bit JPEG."""
+    pixels = np.asarray(imagecodecs.jpeg_decode(frame))
+    if pixels.shape != (dataset.Rows, dataset.Columns):
+        raise ValueError(f"its pixels decode to {pixels.shape}")
+    return pixels
 
 
 def number_of_frames(dataset: pydicom.Dataset) -> int:
@@ -131,19 +140,17 @@ def _refuse_contradiction(path: Path, frame: bytes, dataset: pydicom.Dataset) ->
         )
 
 
-def _check_deflated(path: Path, options: ReaderOptions) -> None:
+def _check_deflated(path: Path, file: BinaryIO, options: ReaderOptions) -> None:
     """Refuse a deflated file that packs out to more than memory allows."""
-    with path.open("rb") as file:
-        file.seek(META_START)
-        meta = _meta(file)
-        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return
-        packed = zlib.decompressobj(-zlib.MAX_WBITS)
-        size, waiting = path.stat().st_size, file.read(CHUNK)
-        while waiting and not packed.eof:
-            size += INFLATED_COPIES * len(packed.decompress(waiting, CHUNK))
-            check_memory(path, size, options)
-            waiting = packed.unconsumed_tail or file.read(CHUNK)
+    file.seek(META_START)
+    if _meta(file).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    packed = zlib.decompressobj(-zlib.MAX_WBITS)
+    size, waiting = path.stat().st_size, file.read(CHUNK)
+    while waiting and not packed.eof:
+        size += INFLATED_COPIES * len(packed.decompress(waiting, CHUNK))
+        check_memory(path, size, options)
+        waiting = packed.unconsumed_tail or file.read(CHUNK)
 
 
 def _meta(file: BinaryIO) -> pydicom.Dataset:

@@ -87,7 +87,8 @@ def planes(voxels: NDArray[np.float32], options: ReaderOptions) -> Iterator[tupl
     """The chosen slices of a volume in RAS+ order with their numbers, drawn as radiologists look at them."""
     axis = AXES[options.slice_axis]
     for number in _slices(voxels.shape[axis], options):
-        plane: NDArray[np.float32] = np.take(voxels, [number], axis=axis).squeeze(axis)
+        # A view: ``np.take`` would first bring the whole volume into another order.
+        plane = voxels[(*[slice(None)] * axis, number)]
         # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
         yield number, plane.T[::-1, ::-1]
 
@@ -153,7 +154,7 @@ def _voxels(path: Path, header: Any) -> NDArray[np.float32]:
         file.read(1)  # at the end of the data gzip compares its checksum
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     image = kind.from_bytes(content)
-    voxels = np.empty(image.shape[:3], np.float32)
+    voxels = np.empty(image.shape[:3], np.float32, order="F")  # as the file: slices are contiguous
     # Slice by slice: the library scales in 64 bits.
     for number in range(image.shape[2]):
         voxels[:, :, number] = image.dataobj[:, :, number].reshape(image.shape[:2])

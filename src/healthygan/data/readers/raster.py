@@ -1,6 +1,7 @@
 """PNG, JPEG, BMP and WebP."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import imagecodecs
@@ -12,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from healthygan.common.errors import UnreadableImage
-from healthygan.data.readers.base import DecodedImage, ImageInfo, ReaderOptions, read_start, value_range
+from healthygan.data.readers.base import BoundedFile, DecodedImage, ImageInfo, ReaderOptions, read_start, value_range
 
 GREY_MODES = ("1", "L", "LA", "I", "F", "I;16", "I;16L", "I;16B")
 """Pillow's modes of one channel."""
@@ -85,10 +86,14 @@ class PlainReader:
         return DecodedImage(pixels, low, high, full_size=(height, width))
 
 
-def _opened(path: Path) -> ImageFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[ImageFile]:
     start = read_start(path)
     decoder = next(decoder for mark, decoder in DECODERS.items() if start.startswith(mark))
-    try:
-        return decoder(path)
-    except SyntaxError as error:
-        raise UnreadableImage(f"{path}: damaged header; copy it again or leave it out") from error
+    with BoundedFile(path) as file:
+        try:
+            image = decoder(file)
+        except SyntaxError as error:
+            raise UnreadableImage(f"{path}: damaged header; copy it again or leave it out") from error
+        with image:
+            yield image
