@@ -40,7 +40,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--found", type=float, default=0.95)
     options = parser.parse_args()
-    print("| pile | images, diseased | fewest possible | at random | as ranked | ranked anew | by seed | anew : as ranked | s |")
+    print(
+        "| pile | images, diseased | fewest possible | at random | as ranked | anew | by seed | anew : as ranked | s |"
+    )
     print("|---|---:|---:|---:|---:|---:|---|---:|---:|")
     for location in options.cohorts:
         print(row(location, options), flush=True)
@@ -54,7 +56,9 @@ def row(location: Path, options: argparse.Namespace) -> str:
     wanted = math.ceil(options.found * diseased.sum() - 1e-9)
     counts, seconds = [], []
     for seed in range(options.seeds):
-        first = kept(options.cache / f"{location.parent.name}_{seed}.npz", lambda seed=seed: ranked(images, seed))["odds"]
+        first = kept(options.cache / f"{location.parent.name}_{seed}.npz", lambda seed=seed: ranked(images, seed))[
+            "odds"
+        ]
         generator = np.random.default_rng(seed)
         static = read_until(diseased, np.flatnonzero(is_pile)[np.argsort(-first[is_pile], kind="stable")], wanted)
         shuffled = [read_until(diseased, generator.permutation(np.flatnonzero(is_pile)), wanted) for _ in range(100)]
@@ -89,9 +93,7 @@ def read_anew(
         verdicts[batch] = diseased[batch]
         start = time.perf_counter()
         odds = relearn(
-            PartlyRead(
-                images["features"], ~images["is_mixed"], verdicts, images["groups"], first, images["scale"]
-            ),
+            PartlyRead(images["features"], ~images["is_mixed"], verdicts, images["groups"], first, images["scale"]),
             seed,
         )
         slowest = max(slowest, time.perf_counter() - start)

@@ -47,7 +47,9 @@ def main() -> None:
     parser.add_argument("--prevalences", type=float, nargs="*", default=PREVALENCES)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    print("| pile | diseased | AUC | right at 80 % | at 95 % | always | read until 80 % | 95 % | labels known: 80 % | 95 % |")
+    print(
+        "| pile | diseased | AUC | right at 80 % | 95 % | always | read until 80 % | 95 % | labels known: 80 % | 95 % |"
+    )
     print("|---:|" + "---:|" * 9)
     for cases in options.piles:
         for prevalence in options.prevalences:
@@ -86,9 +88,7 @@ def row(cases: int, prevalence: float, area: float, outcomes: list[Outcome]) -> 
     """One line of the table."""
     kept = np.mean([outcome.kept for outcome in outcomes], axis=0)
     always = np.mean([outcome.always for outcome in outcomes])
-    read, oracle = (
-        np.median([getattr(outcome, name) for outcome in outcomes], axis=0) for name in ("read", "oracle")
-    )
+    read, oracle = (np.median([getattr(outcome, name) for outcome in outcomes], axis=0) for name in ("read", "oracle"))
     cells = [*(f"{share:.3f}" for share in (*kept, always)), *(f"{count:,.0f}" for count in (*read, *oracle))]
     return f"| {cases:,} | {prevalence:.0%} | {area} | {' | '.join(cells)} |"
 

@@ -286,7 +286,7 @@ def _estimate(cases: int, positive: Booleans, at_random: Booleans) -> float:
     draws = np.flatnonzero(at_random)
     if not len(draws):
         return float("nan")
-    before = (np.cumsum(positive) - positive)[draws]
+    before: NDArray[np.int64] = (np.cumsum(positive) - positive)[draws]
     unopened = cases - draws
     return float((before / unopened + positive[draws]).sum() / (1 / unopened).sum())
 
@@ -313,7 +313,8 @@ def _settled(verdicts: NDArray[np.int8]) -> int:
 
 
 def _is_positive(verdicts: NDArray[np.int8], conservative: bool) -> Booleans:
-    return (verdicts == Verdict.DISEASED) | (conservative & (verdicts == Verdict.UNSURE))
+    positive: Booleans = (verdicts == Verdict.DISEASED) | (conservative & (verdicts == Verdict.UNSURE))
+    return positive
 
 
 def _share(found: int, most: int) -> float:

@@ -114,9 +114,7 @@ def relearn(task: PartlyRead, seed: int = 0) -> NDArray[np.float64]:
     return odds + (np.mean(centres) if centres else 0.0)
 
 
-def _head(
-    task: PartlyRead, inputs: NDArray[np.float32], learn: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], float]:
+def _head(task: PartlyRead, inputs: NDArray[np.float32], learn: NDArray[np.int64]) -> tuple[NDArray[np.float64], float]:
     """Weights (D + 1,) and bias, from these images alone."""
     from sklearn.linear_model import LogisticRegression  # only learning needs it
 
@@ -141,7 +139,7 @@ def _folds(groups: NDArray[Any], seed: int) -> NDArray[np.int64]:
 
 
 def _weights(task: PartlyRead, learn: NDArray[np.int64]) -> NDArray[np.float64]:
-    """1 for what was read; the healthy set as much as the healthy verdicts together, or as its number if that is less."""
+    """1 for what was read; the healthy set together as much as the healthy verdicts, and each no more than 1."""
     known = task.is_healthy_set[learn]
     verdicts = int((~known & ~task.is_diseased[learn]).sum())
     return np.where(known, min(1.0, max(verdicts, 1) / max(int(known.sum()), 1)), 1.0)
