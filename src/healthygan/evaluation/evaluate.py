@@ -27,6 +27,7 @@ from healthygan.inference import validity
 from healthygan.inference.predictor import Predictor
 from healthygan.inference.score_table import write_scores
 from healthygan.runs.aggregation import Units
+from healthygan.runs.mixed_report import pile_report
 from healthygan.runs.seen import Overlap, find_seen
 from healthygan.runs.selection import Selection
 from healthygan.stats import localisation, metrics
@@ -154,6 +155,8 @@ def _evaluation(
     of_units, reference = units.scores(scores), predictor.reference
     located = localisation_of(predictor, judged.store, units.frames)
     warnings = [f"{failure.reason} (left out)" for failure in judged.store.failures[:5]]
+    if report := pile_report(predictor.run):
+        warnings += report.load_warnings()
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
     warnings += _validity_warnings(predictor, judged, of_units, labels)
@@ -207,7 +210,7 @@ def _validity_warnings(
         if decision.threshold is not None and selection.threshold == "specificity":
             wanted = selection.specificity
             warnings += validity.promise_warnings(of_units, labels, decision.threshold, wanted, reference)
-    warnings += validity.drift_warnings(of_units, reference)
+    warnings += validity.drift_warnings(of_units, units.groups(), reference, units.patients_known)
     if reference.appearance is not None:
         descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in in_batches(len(store), BATCH)])
         warnings += validity.unlike_warnings(descriptors, [image.path.name for image in units.frames], reference)

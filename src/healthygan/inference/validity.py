@@ -18,8 +18,8 @@ from healthygan.stats.metrics import called_diseased
 FEW_CASES = 50
 PREVALENCE_GAP = 0.2
 DRIFT_LEVEL = 0.01
-DRIFT_IMAGES = 10
-"""Held-out units of the training pile without which its scores say nothing."""
+DRIFT_PATIENTS = 10
+"""Held-out patients of the training pile without which its scores say nothing."""
 PROMISE_LEVEL = 0.99
 
 
@@ -43,18 +43,30 @@ def prevalence_warnings(labels: Booleans, diseased_share: float | None) -> Itera
         )
 
 
-def drift_warnings(scores: NDArray[np.float64], reference: Reference) -> Iterable[str]:
-    """Scores unlike those of the training pile's held-out images."""
-    before = reference.choice_mixed
-    if len(before) < DRIFT_IMAGES or not len(scores):
+def drift_warnings(
+    scores: NDArray[np.float64], patients: Sequence[str], reference: Reference, are_known: bool = True
+) -> Iterable[str]:
+    """Scores unlike those of the training pile's held-out images, tested by patient.
+
+    Args:
+        scores: (M,), of units.
+        patients: (M,), of the units; a file whose patient is unknown stands for one.
+        are_known: whether the patients are, rather than files that stand for them.
+    """
+    held_out, new = len({*reference.choice_patients}), len({*patients})
+    if held_out < DRIFT_PATIENTS or not new:
         return
-    found = drift(before, scores)
-    if found.p_value < DRIFT_LEVEL:
+    test = drift(reference.choice_mixed, scores, (reference.choice_patients, patients))
+    if test.p_value < DRIFT_LEVEL:
+        noun = "patients" if are_known else "images"
+        unknown = (
+            "" if are_known else "; where several images are of one patient, name patients, or this comes too often"
+        )
         yield (
-            f"scores differ from those of the training pile (largest gap {found.distance:.2f} between {len(before)} "
-            f"held-out and {len(scores)} new {reference.noun}, p = {found.p_value:.1g}): other machines or patients, "
+            f"scores differ from those of the training pile (largest gap {test.distance:.2f} between {held_out} "
+            f"held-out and {new} new {noun}, p = {test.p_value:.1g}): other machines or patients, "
             "or another share of diseased; thresholds and p-values hold only if healthy "
-            f"{reference.noun} still score alike"
+            f"{reference.noun} still score alike{unknown}"
         )
 
 

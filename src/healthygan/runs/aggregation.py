@@ -37,6 +37,8 @@ class Units:
         self.patients = [patient_of(image) for image in frames]
         self.selection = selection
         self.by_patient = selection.unit == "patient"
+        self.patients_known = any(image.patient_id for image in frames)
+        """Whether any image's patient is known; otherwise each file stands for one."""
         self.noun = "patients" if self.by_patient else "images"
 
     @classmethod

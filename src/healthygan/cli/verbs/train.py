@@ -38,6 +38,8 @@ def add_options(parser: Parser) -> None:
 
 def run(options: argparse.Namespace, console: "Console") -> None:
     """Train, and say which model came of it."""
+    from healthygan.cli.tables.evaluation import print_warnings
+    from healthygan.runs.mixed_report import pile_report
     from healthygan.runs.train import train
 
     folder, config, cohort = _resumed(options) if options.resume else _new(options)
@@ -45,8 +47,10 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     decision = folder.load_decision()
     console.print(f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False)
     console.print(f"threshold: {decision.threshold_rule}", highlight=False)
-    for note in folder.load_notes():
-        console.print(note, highlight=False, soft_wrap=True)
+    if report := pile_report(folder):
+        for note in report.load_notes():
+            console.print(note, highlight=False, soft_wrap=True, markup=False)
+        print_warnings(report.load_warnings(), console)
     console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True)
 
 

@@ -133,7 +133,7 @@ class Contrast(PretrainedDetector):
         of_pile = self._rank(mixed, pile, odds[is_mixed], training)
         if training.fabric.is_global_zero:
             stores = [mixed, *([training.held_out_mixed] if training.held_out_mixed else [])]
-            training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores))
+            training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores, len({*groups[~is_mixed]})))
         usual = self._usual(healthy, training)
         self._keep({"usual": usual, "map_scale": self._map_scale(mixed, usual, training)})
 
