@@ -34,6 +34,11 @@ from healthygan.stats import localisation, metrics
 from healthygan.stats.drift import describe
 from healthygan.stats.intervals import Comparison, delong
 
+NO_PATIENTS = (
+    "no patient is known, so that every image counts as a patient of its own: with several images a patient intervals "
+    "are too narrow and tests too sure; name patients in a manifest's column patient_id"
+)
+
 
 def evaluate(
     run: Run,
@@ -166,6 +171,7 @@ def _evaluation(
         cohort=cohort.name,
         scores=of_units,
         labels=labels,
+        patients_known=units.patients_known,
         unit=units.noun,
         performance=None if labels is None else _measure(of_units, labels, units, decision.threshold),
         honest_threshold=decision.threshold,
@@ -187,7 +193,7 @@ def _evaluation(
 def _measure(
     scores: NDArray[np.float64], labels: NDArray[np.bool_], units: Units, threshold: float | None
 ) -> metrics.Performance:
-    return metrics.measure(
+    performance = metrics.measure(
         scores,
         labels,
         honest_threshold=threshold,
@@ -196,6 +202,7 @@ def _measure(
         how=units.selection.patient_score,
         top=units.selection.patient_top,
     )
+    return performance if units.patients_known else replace(performance, auc_by_patient=None)
 
 
 def _validity_warnings(
@@ -203,7 +210,7 @@ def _validity_warnings(
 ) -> list[str]:
     decision, reference, selection = predictor.decision, predictor.reference, predictor.config.selection
     units, store = judged.units, judged.store
-    warnings: list[str] = []
+    warnings: list[str] = [] if units.patients_known else [NO_PATIENTS]
     if labels is not None:
         warnings += validity.case_warnings(labels, units.noun)
         warnings += validity.prevalence_warnings(labels, decision.diseased_share)
@@ -230,7 +237,9 @@ def _compare(rival: Predictor, judged: EvaluationSet, scores: NDArray[np.float64
     try:
         return delong(patients.scores(scores), patients.scores(theirs), patients.diseased())
     except ValueError as error:
-        raise InputError(Argument("against"), f": {error} (counted by patient); add cases") from error
+        raise InputError(
+            Argument("against"), f": {error} (counted by patient or, where unknown, by image); add cases"
+        ) from error
 
 
 def _write(

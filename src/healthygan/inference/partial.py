@@ -12,11 +12,12 @@ from healthygan.common.run_folder import Run
 
 
 class ScoredFrame(NamedTuple):
-    """One row: a frame of a file and its score."""
+    """One row: a frame of a file, its score, and why not to trust it."""
 
     path: str
     frame: int
     score: float
+    remark: str = ""
 
 
 class PartialScores:
@@ -54,21 +55,21 @@ class PartialScores:
             temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
         ):
             csv.writer(file).writerows(kept)
-        return {path for path, _, _ in kept}
+        return {row[0] for row in kept}
 
     def rows(self) -> Iterator[ScoredFrame]:
         """Each frame so far."""
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for row in csv.reader(file):
                 try:
-                    path, frame, value = row
-                    yield ScoredFrame(path, int(frame), float(value))
+                    path, frame, value, remark = row
+                    yield ScoredFrame(path, int(frame), float(value), remark)
                 except ValueError as error:
                     raise InputError(f"{self.path}: damaged ({error}); remove it to score anew") from error
 
     def keep(self, frames: Sequence[ScoredFrame]) -> None:
         """Append scores."""
-        self._writer.writerows((frame.path, frame.frame, repr(frame.score)) for frame in frames)
+        self._writer.writerows((frame.path, frame.frame, repr(frame.score), frame.remark) for frame in frames)
         self._file.flush()
 
     def remove(self) -> None:

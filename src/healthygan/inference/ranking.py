@@ -39,12 +39,15 @@ class Ranking:
     """(M,): on the worklist, never a unit that the run has seen; none where none was asked for."""
     seen: NDArray[np.bool_]
     """(M,): of the run's own cohort, its test set left out."""
+    remarks: Sequence[str]
+    """(N,): why not to trust each frame's score, or empty."""
     warnings: tuple[str, ...]
 
     def write(self, path: Path) -> None:
         """Write ``scores.csv``, the highest score first."""
         none = np.zeros_like(self.seen)
         columns = {"flagged": self._cells(self.flagged, none), "worklist": self._cells(self.listed, self.seen)}
+        columns["remark"] = list(self.remarks)
         write_scores(path, self.units, self.numbers, self.scores, self.p_values, columns)
 
     def _cells(self, marked: NDArray[np.bool_] | None, empty: NDArray[np.bool_]) -> list[str]:
@@ -83,6 +86,7 @@ def rank(rows: Sequence[ScoredFrame], patients: Mapping[str, str], predictor: Pr
         flagged=None if predictor.threshold is None else called_diseased(judged, predictor.threshold),
         listed=listed,
         seen=seen,
+        remarks=[row.remark for row in rows],
         warnings=(
             *_seen_warnings(predictor.run, overlap),
             *drift_warnings(judged[~seen], list(compress(units.groups(), ~seen)), reference, units.patients_known),

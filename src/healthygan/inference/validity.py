@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from healthygan.common.messages import shorten_list
 from healthygan.data.cohort import Split
@@ -12,7 +13,7 @@ from healthygan.runs.reference import Reference
 from healthygan.runs.seen import Overlap
 from healthygan.stats import conformal
 from healthygan.stats.arrays import Booleans
-from healthygan.stats.drift import drift
+from healthygan.stats.drift import describe, drift
 from healthygan.stats.metrics import called_diseased
 
 FEW_CASES = 50
@@ -21,6 +22,9 @@ DRIFT_LEVEL = 0.01
 DRIFT_PATIENTS = 10
 """Held-out patients of the training pile without which its scores say nothing."""
 PROMISE_LEVEL = 0.99
+SMALLEST_SHARE = 0.5
+"""Of the model's size: images with a shorter side below it show too little."""
+UNLIKE = "unlike anything seen in training"
 
 
 def case_warnings(labels: Booleans, noun: str) -> Iterable[str]:
@@ -102,6 +106,22 @@ def promise_warnings(
         )
 
 
+def frame_remarks(shorter_sides: Sequence[int], x: Tensor, reference: Reference) -> list[str]:
+    """(N,): why not to trust each frame's score; empty where nothing speaks against it.
+
+    Args:
+        shorter_sides: (N,), of the frames as they were decoded, in pixels.
+        x: the preprocessed frames, N x C x S x S in [-1, 1].
+    """
+    size, seen = x.shape[-1], reference.appearance
+    unlike = np.zeros(len(x), dtype=np.bool_) if seen is None else seen.unlike(describe(x))
+    remarks = []
+    for side, is_unlike in zip(shorter_sides, unlike, strict=True):
+        small = f"shorter side {side} px where the model sees {size}" if side < SMALLEST_SHARE * size else ""
+        remarks.append("; ".join(filter(None, (small, UNLIKE if is_unlike else ""))))
+    return remarks
+
+
 def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], reference: Reference) -> Iterable[str]:
     """Images unlike anything seen in training; ``descriptors`` are (N, D) from ``drift.describe``."""
     if reference.appearance is None:
@@ -109,6 +129,6 @@ def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], refe
     strange = np.flatnonzero(reference.appearance.unlike(descriptors))
     if len(strange):
         yield (
-            f"{len(strange)} of {len(names)} images are unlike anything seen in training, so that their scores mean "
+            f"{len(strange)} of {len(names)} images are {UNLIKE}, so that their scores mean "
             f"nothing: {shorten_list([names[int(number)] for number in strange])}; look at them first"
         )

@@ -59,8 +59,8 @@ def _warnings(findings: PileFindings) -> Iterator[str]:
     low, high, _ = findings.share_interval
     if findings.spread is not None and findings.spread.high < 0:
         yield (
-            "the healthy set spreads wider than the mixed set, which should hold healthy images and others too: are the "
-            "two swapped, or diseased images or other machines among the healthy ones?"
+            "the healthy set spreads wider than the mixed set, which should hold healthy images and others too: are "
+            "the two swapped, or diseased images or other machines among the healthy ones?"
         )
     if not BOUND < findings.share < 1 - BOUND:
         yield (
