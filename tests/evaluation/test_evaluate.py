@@ -18,6 +18,7 @@ from healthygan.common.tensors import save_tensors
 from healthygan.data.cohort import Cohort, CohortImage, Label, Split
 from healthygan.evaluation.cases import lesion_of
 from healthygan.evaluation.evaluate import evaluate
+from healthygan.evaluation.report.rows import auc_rows
 from healthygan.evaluation.result import Evaluation
 from healthygan.runs import train as workflow
 from healthygan.runs.config import load_config
@@ -328,3 +329,23 @@ def test_an_old_run_whose_images_are_gone_says_that_nothing_could_be_compared(
     run.cohort.write_bytes(path.read_bytes())  # paths relative to the run folder, where no image lies
     found = evaluate(run, leaky, tmp_path / "out", device="cpu")
     assert not found.alarms and any("36 images of the run's cohort are gone" in text for text in found.warnings)
+
+
+@pytest.mark.usefixtures("quick")
+def test_where_no_patient_is_known_nothing_is_by_patient_and_ids_are_asked_for(
+    finished_run: Finished, manifest: Path, tmp_path: Path
+) -> None:
+    for label in Label:
+        shutil.copytree(manifest.parent / "test" / label, tmp_path / "test" / label)
+    cohort = Cohort.from_folders(test=tmp_path / "test")
+    found = evaluate(finished_run[0], cohort, tmp_path / "out", against=finished_run[0], device="cpu")
+    assert found.performance is not None and found.performance.auc_by_patient is None
+    names = [name for name, _ in auc_rows(found, found.performance)]
+    assert "AUC by image of tiny" in names and not any("by patient" in name for name in names)
+    assert any("no patient is known" in text and "patient_id" in text for text in found.warnings)
+
+
+def test_where_patients_are_known_nobody_is_asked_for_them(evaluated: tuple[Evaluation, Path]) -> None:
+    found = evaluated[0]
+    assert found.performance is not None and not any("no patient is known" in text for text in found.warnings)
+    assert "AUC by patient" in [name for name, _ in auc_rows(found, found.performance)]

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from scipy.stats import rankdata
 
+from healthygan.cli.main import main
 from healthygan.common.errors import InputError
 from healthygan.common.folder_lock import locked
 from healthygan.common.run_folder import Run
@@ -184,7 +185,7 @@ def test_a_name_that_is_no_utf8_is_scored_and_survives_an_interruption(
     paths = sorted(line.split(b",")[1] for line in lines[1:])
     assert paths == sorted([os.fsencode(odd), os.fsencode(other)])
     assert os.fsencode(broken) in (output / "failures.txt").read_bytes()
-    rows = [b",".join([os.fsencode(path), b"0", b"0.5", *_state(path)]) for path in (odd, other)]
+    rows = [b",".join([os.fsencode(path), b"0", b"0.5", b"", *_state(path)]) for path in (odd, other)]
     (output / "scores.partial.csv").write_bytes(b"\r\n".join([*rows, b""]))
     score(finished_run[0], [odd, other], output, device="cpu")
     assert b",0.500000," in (output / "scores.csv").read_bytes()  # what was done before is kept
@@ -513,3 +514,38 @@ def test_the_warning_points_to_the_cross_fitted_ranking(finished_run: Finished, 
     ranking.touch()
     done = score(run, [both], tmp_path / "out", overlays=False, device="cpu")
     assert any(f"{ranking} ranks the mixed ones" in text for text in done.warnings)
+
+
+def test_images_far_too_small_or_of_another_kind_are_marked_and_counted(
+    finished_run: Finished, pile: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("L", (1, 1), 90).save(pile / "dot.png")
+    Image.fromarray(np.full((7, 60), 90, np.uint8)).save(pile / "strip.png")
+    Image.new("L", (16, 16), 255).save(pile / "white.png")
+    output = tmp_path / "out"
+    assert main(["score", str(finished_run[0].path), str(pile), "-o", str(output), "--no-maps", "--device", "cpu"]) == 0
+    remarks = {Path(row["path"]).name: row["remark"] for row in _rows(output)}
+    assert remarks["dot.png"].startswith("shorter side 1 px where the model sees 16")
+    assert remarks["strip.png"].startswith("shorter side 7 px") and "unlike anything seen" in remarks["white.png"]
+    assert {remark for name, remark in remarks.items() if name.startswith("test_")} == {""}
+    assert capsys.readouterr().out.splitlines()[-1].startswith("3 images are far too small or unlike")
+
+
+def test_remarks_survive_an_interruption(
+    finished_run: Finished, pile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("L", (1, 1), 90).save(pile / "a.png")
+    real, calls = scoring._score, []
+
+    def stopped(*parts):  # type: ignore[no-untyped-def]
+        calls.append(parts)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return real(*parts)
+
+    monkeypatch.setattr(scoring, "_score", stopped)
+    monkeypatch.setattr(Predictor, "batch_size", 2)
+    with pytest.raises(KeyboardInterrupt):
+        score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    done = score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
+    assert done.remarked == 1 == sum(bool(row["remark"]) for row in _rows(tmp_path / "out"))

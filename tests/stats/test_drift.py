@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import ks_2samp
 
 from healthygan.data.datasets.phantoms.generate import Kind, make_phantom
 from healthygan.stats.drift import Appearance, describe, drift
@@ -13,6 +14,47 @@ def test_drift_is_wrong_as_often_as_its_level_says_and_finds_a_shift() -> None:
     same = [drift(random.normal(size=80), random.normal(size=120)).p_value for _ in range(400)]
     assert (np.array(same) < 0.05).mean() == pytest.approx(0.045, abs=0.03)
     assert drift(random.normal(size=80), random.normal(size=120) + 1).p_value < 1e-4
+
+
+def patients_of(count: int, images: int, random: np.random.Generator) -> tuple[np.ndarray, list[str]]:
+    """Scores of patients whose images are as unlike each other as patients are; and each image's patient."""
+    scores = random.normal(size=(count, 1)) + random.normal(size=(count, images))
+    return scores.ravel(), [str(number) for number in np.repeat(np.arange(count), images)]
+
+
+@pytest.mark.parametrize(("before", "after"), [((12, 60), (40, 60)), ((12, 1), (40, 60)), ((40, 20), (12, 60))])
+def test_many_images_of_few_patients_alarm_no_oftener_than_the_level_says(
+    before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    random = np.random.default_rng(1)
+    alarms = 0
+    for _ in range(100):
+        (earlier, theirs), (new, others) = (patients_of(*size, random) for size in (before, after))
+        alarms += drift(earlier, new, (theirs, others)).p_value < 0.05
+    assert alarms <= 12  # 5 of 100, and what chance adds (0.4 %)
+
+
+def test_a_shift_of_patients_with_many_images_is_noticed() -> None:
+    random = np.random.default_rng(2)
+    noticed = 0
+    for _ in range(20):
+        (earlier, theirs), (new, others) = (patients_of(count, 60, random) for count in (12, 40))
+        noticed += drift(earlier, new + 2, (theirs, others)).p_value < 0.01
+    assert noticed >= 18
+
+
+def test_with_an_image_a_patient_it_is_the_two_sample_test() -> None:
+    random = np.random.default_rng(3)
+    before, after = random.normal(size=40), random.normal(size=60)
+    names = ([str(n) for n in range(40)], [str(n) for n in range(60)])
+    expected = ks_2samp(before, after)
+    for found in (drift(before, after), drift(before, after, names)):
+        assert found == (expected.statistic, expected.pvalue)
+
+
+def test_a_patient_too_few_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 patients for 3 scores"):
+        drift(np.arange(3.0), np.arange(2.0), (["a", "b"], ["c", "d"]))
 
 
 def test_drift_distance_is_the_gap_of_the_distributions() -> None:

@@ -66,6 +66,7 @@ class Run:
         self.log = path / "log.csv"
         self.samples = path / "samples"
         self.notes = path / "notes.json"
+        self.warnings = path / "warnings.json"
         self.mixed_scores = path / "mixed_scores.csv"
         self.share_picture = path / "share.png"
         self._candidates = path / "candidates"
@@ -128,12 +129,19 @@ class Run:
         Raises:
             InputError: the file is damaged.
         """
-        if not self.notes.exists():
-            return []
-        try:
-            return TypeAdapter(list[str]).validate_json(self.notes.read_bytes())
-        except ValidationError as error:
-            raise InputError(f"{self.notes}: damaged; remove it or copy the run folder again") from error
+        return _load_lines(self.notes)
+
+    def save_warnings(self, lines: Sequence[str]) -> None:
+        """Keep what must be known of its training before its numbers are believed, a sentence each."""
+        write_json(self.warnings, list(lines))
+
+    def load_warnings(self) -> list[str]:
+        """What ``save_warnings`` wrote; nothing if nothing was.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return _load_lines(self.warnings)
 
     def save_decision(self, decision: Decision) -> None:
         """Keep how the model was chosen."""
@@ -158,3 +166,12 @@ class Run:
             raise InputError(
                 f"{self.decision}: damaged ({error.errors()[0]['msg']}); copy the run folder again or train anew"
             ) from error
+
+
+def _load_lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    try:
+        return TypeAdapter(list[str]).validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged; remove it or copy the run folder again") from error

@@ -28,11 +28,17 @@ from healthygan.inference import validity
 from healthygan.inference.predictor import Predictor
 from healthygan.inference.score_table import write_scores
 from healthygan.runs.aggregation import Units
+from healthygan.runs.mixed_report import pile_report
 from healthygan.runs.seen import Overlap, find_seen
 from healthygan.runs.selection import Selection
 from healthygan.stats import localisation, metrics
 from healthygan.stats.drift import describe
 from healthygan.stats.intervals import Comparison, delong
+
+NO_PATIENTS = (
+    "no patient is known, so that every image counts as a patient of its own: with several images a patient intervals "
+    "are too narrow and tests too sure; name patients in a manifest's column patient_id"
+)
 
 
 def evaluate(
@@ -172,6 +178,8 @@ def _evaluation(
     of_units, reference = units.scores(scores), predictor.reference
     located = localisation_of(predictor, judged.store, units.frames)
     warnings = [f"{failure.reason} (left out)" for failure in judged.store.failures[:5]]
+    if report := pile_report(predictor.run):
+        warnings += report.load_warnings()
     if decision.threshold is None:
         warnings.append(f"no honest threshold: {decision.threshold_rule}")
     warnings += _validity_warnings(predictor, judged, of_units, labels)
@@ -181,6 +189,7 @@ def _evaluation(
         cohort=cohort.name,
         scores=of_units,
         labels=labels,
+        patients_known=units.patients_known,
         unit=units.noun,
         performance=None if labels is None else _measure(of_units, labels, units, decision.threshold),
         honest_threshold=decision.threshold,
@@ -202,7 +211,7 @@ def _evaluation(
 def _measure(
     scores: NDArray[np.float64], labels: NDArray[np.bool_], units: Units, threshold: float | None
 ) -> metrics.Performance:
-    return metrics.measure(
+    performance = metrics.measure(
         scores,
         labels,
         honest_threshold=threshold,
@@ -211,6 +220,7 @@ def _measure(
         how=units.selection.patient_score,
         top=units.selection.patient_top,
     )
+    return performance if units.patients_known else replace(performance, auc_by_patient=None)
 
 
 def _validity_warnings(
@@ -218,14 +228,14 @@ def _validity_warnings(
 ) -> list[str]:
     decision, reference, selection = predictor.decision, predictor.reference, predictor.config.selection
     units, store = judged.units, judged.store
-    warnings: list[str] = []
+    warnings: list[str] = [] if units.patients_known else [NO_PATIENTS]
     if labels is not None:
         warnings += validity.case_warnings(labels, units.noun)
         warnings += validity.prevalence_warnings(labels, decision.diseased_share)
         if decision.threshold is not None and selection.threshold == "specificity":
             wanted = selection.specificity
             warnings += validity.promise_warnings(of_units, labels, decision.threshold, wanted, reference)
-    warnings += validity.drift_warnings(of_units, reference)
+    warnings += validity.drift_warnings(of_units, units.groups(), reference, units.patients_known)
     if reference.appearance is not None:
         descriptors = np.concatenate([describe(to_tensor(store.read(part))) for part in in_batches(len(store), BATCH)])
         warnings += validity.unlike_warnings(descriptors, [image.path.name for image in units.frames], reference)
@@ -245,7 +255,9 @@ def _compare(rival: Predictor, judged: EvaluationSet, scores: NDArray[np.float64
     try:
         return delong(patients.scores(scores), patients.scores(theirs), patients.diseased())
     except ValueError as error:
-        raise InputError(Argument("against"), f": {error} (counted by patient); add cases") from error
+        raise InputError(
+            Argument("against"), f": {error} (counted by patient or, where unknown, by image); add cases"
+        ) from error
 
 
 def _write(

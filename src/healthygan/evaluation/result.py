@@ -60,6 +60,7 @@ class Evaluation:
     cohort: str
     scores: Floats  # (N,)
     labels: Booleans | None = None  # (N,), True = diseased
+    patients_known: bool = True  # otherwise each image counts as a patient of its own
     unit: str = "images"  # what is scored and counted: "images" or "patients"
     performance: Performance | None = None  # from metrics.measure
     honest_threshold: float | None = None

@@ -7,12 +7,14 @@ from healthygan.common.errors import InputError
 from healthygan.common.run_folder import Decision, Run
 from healthygan.evaluation.result import TrainingSeries
 from healthygan.runs.config import Config
+from healthygan.runs.mixed_report import pile_report
 
 
 def settings_of(run: Run, config: Config, decision: Decision) -> dict[str, str]:
     """Every setting by name, with the choice and the notes of the run before them."""
     shown = {"run": run.path.name, "chosen iteration": f"{decision.iteration:,}", "chosen by": decision.rule}
-    shown |= {f"note {number}": note for number, note in enumerate(run.load_notes(), start=1)}
+    notes = report.load_notes() if (report := pile_report(run)) else []
+    shown |= {f"note {number}": note for number, note in enumerate(notes, start=1)}
     for section, fields in config.model_dump(mode="json").items():
         shown |= {f"{section}.{name}": str(value) for name, value in fields.items()}
     return shown

@@ -26,6 +26,8 @@ class Frame:
     """C x S x S, 0 to 65,535."""
     is_last: bool
     """Whether the file has no further one."""
+    shorter_side: int
+    """Of what was decoded, in pixels; a large file may be decoded smaller, never near the model's size."""
 
 
 def decode(path: Path, preprocessing: Preprocessing) -> list[Frame]:
@@ -35,10 +37,10 @@ def decode(path: Path, preprocessing: Preprocessing) -> list[Frame]:
         UnreadableImage: the file cannot be used.
     """
     images = read_frames(path, preprocessing.reader, preprocessing.sufficient)
-    decoded = [(image.frame, preprocessing(image)) for image in images]
+    decoded = [(image.frame, preprocessing(image), min(image.pixels.shape[:2])) for image in images]
     return [
-        Frame(path, number, pixels, is_last=place == len(decoded))
-        for place, (number, pixels) in enumerate(decoded, start=1)
+        Frame(path, number, pixels, is_last=place == len(decoded), shorter_side=side)
+        for place, (number, pixels, side) in enumerate(decoded, start=1)
     ]
 
 

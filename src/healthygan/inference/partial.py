@@ -17,11 +17,12 @@ MODEL, VALUES = ("model", "config"), ("engine", "precision")
 
 
 class ScoredFrame(NamedTuple):
-    """One row: a frame of a file and its score."""
+    """One row: a frame of a file, its score, and why not to trust it."""
 
     path: str
     frame: int
     score: float
+    remark: str = ""
 
 
 class FileState(NamedTuple):
@@ -108,15 +109,15 @@ class PartialScores:
         """Each frame so far."""
         with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             try:
-                for path, frame, value, _, _ in csv_rows(file):
-                    yield ScoredFrame(path, int(frame), float(value))
+                for path, frame, value, remark, _, _ in csv_rows(file):
+                    yield ScoredFrame(path, int(frame), float(value), remark)
             except (ValueError, csv.Error) as error:
                 raise InputError(f"{self.path}: damaged ({error}); remove it to score anew") from error
 
     def keep(self, frames: Sequence[ScoredFrame]) -> None:
         """Append scores."""
         self._writer.writerows(
-            (frame.path, frame.frame, repr(frame.score), *self._states[frame.path]) for frame in frames
+            (frame.path, frame.frame, repr(frame.score), frame.remark, *self._states[frame.path]) for frame in frames
         )
         self._file.flush()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from healthygan.inference.predictor import Predictor
 from healthygan.inference.score_table import write_scores
 from healthygan.inference.validity import drift_warnings, seen_splits, unchecked_warnings
 from healthygan.runs.aggregation import Units
-from healthygan.runs.mixed_report import crossfitted_ranking
+from healthygan.runs.mixed_report import pile_report
 from healthygan.runs.reference import Reference
 from healthygan.runs.seen import Overlap, find_seen
 from healthygan.stats.conformal import healthy_needed_for_worklist, worklist
@@ -38,12 +39,15 @@ class Ranking:
     """(M,): on the worklist, never a unit that the run has seen; none where none was asked for."""
     seen: NDArray[np.bool_]
     """(M,): of the run's own cohort, its test set left out."""
+    remarks: Sequence[str]
+    """(N,): why not to trust each frame's score, or empty."""
     warnings: tuple[str, ...]
 
     def write(self, path: Path) -> None:
         """Write ``scores.csv``, the highest score first."""
         none = np.zeros_like(self.seen)
         columns = {"flagged": self._cells(self.flagged, none), "worklist": self._cells(self.listed, self.seen)}
+        columns["remark"] = list(self.remarks)
         write_scores(path, self.units, self.numbers, self.scores, self.p_values, columns)
 
     def _cells(self, marked: NDArray[np.bool_] | None, empty: NDArray[np.bool_]) -> list[str]:
@@ -82,9 +86,10 @@ def rank(rows: Sequence[ScoredFrame], patients: Mapping[str, str], predictor: Pr
         flagged=None if predictor.threshold is None else called_diseased(judged, predictor.threshold),
         listed=listed,
         seen=seen,
+        remarks=[row.remark for row in rows],
         warnings=(
             *_seen_warnings(predictor.run, overlap),
-            *drift_warnings(judged[~seen], reference),
+            *drift_warnings(judged[~seen], list(compress(units.groups(), ~seen)), reference, units.patients_known),
             *_short_warnings(int((~seen).sum()), fdr, listed, reference),
         ),
     )
@@ -101,8 +106,9 @@ def _overlap(run: Run, images: Sequence[CohortImage]) -> Overlap:
 def _seen_warnings(run: Run, overlap: Overlap) -> Iterator[str]:
     """Which images get no promise, where the mixed ones are ranked, and what could not be compared."""
     if overlap.count:
-        ranking = crossfitted_ranking(run)
-        elsewhere = f"; {ranking} ranks the mixed ones by models that did not learn from them" if ranking else ""
+        report = pile_report(run)
+        ranked = "ranks the mixed ones by models that did not learn from them"
+        elsewhere = f"; {report.mixed_scores} {ranked}" if report else ""
         yield (
             f"{overlap.count} of {len(overlap.splits)} images are of the run's own cohort ({seen_splits(overlap)}): no "
             f"p-value and no worklist holds for what a run has seen, so that they get none{elsewhere}"

@@ -26,6 +26,7 @@ from healthygan.inference.map_files import MapFiles
 from healthygan.inference.partial import PartialScores, ScoredFrame
 from healthygan.inference.predictor import Predictor
 from healthygan.inference.ranking import rank
+from healthygan.inference.validity import frame_remarks
 
 WORKERS = usable_cores()
 """Threads that read files and write maps."""
@@ -42,6 +43,8 @@ class Scored:
     listed: int | None = None
     """On the worklist, if one was asked for."""
     warnings: tuple[str, ...] = ()
+    remarked: int = 0
+    """Frames whose score the column ``remark`` says not to trust."""
     noun: str = "images"
     """What ``flagged`` and ``listed`` count: images or patients."""
 
@@ -64,9 +67,9 @@ def score(
 
     It takes over what it scored before of these very files, if they have not changed since.
 
-    Writes ``scores.csv`` (highest score first), ``failures.txt`` where files could not be read, and under
-    ``maps/`` an overlay (PNG) of each image and, with ``arrays``, its difference map (float32 .npy, H x W in
-    [0, 1]).
+    Writes ``scores.csv`` (highest score first; ``remark`` says why not to trust a score), ``failures.txt`` where files
+    could not be read, and under ``maps/`` an overlay (PNG) of each image and, with ``arrays``, its difference map
+    (float32 .npy, H x W in [0, 1]).
 
     Args:
         images: files, folders, or manifests (.csv), which tell the patients too.
@@ -124,6 +127,7 @@ def _score_pile(
         failures=tuple(failures),
         listed=listed,
         warnings=ranking.warnings,
+        remarked=sum(map(bool, ranking.remarks)),
         noun=ranking.units.noun,
     )
 
@@ -167,12 +171,13 @@ class _Batch:
 
     frames: list[Frame]
     scores: list[float]
+    remarks: list[str]
     maps: list[Future[None]]
 
     def rows(self) -> list[ScoredFrame]:
         return [
-            ScoredFrame(str(frame.path), frame.number, value)
-            for frame, value in zip(self.frames, self.scores, strict=True)
+            ScoredFrame(str(frame.path), frame.number, value, remark)
+            for frame, value, remark in zip(self.frames, self.scores, self.remarks, strict=True)
         ]
 
 
@@ -220,7 +225,8 @@ def _score(pool: ThreadPoolExecutor, predictor: Predictor, frames: list[Frame], 
     if prediction.where is not None and (maps.overlays or maps.arrays):
         for frame, image, difference in zip(frames, x.mean(dim=1), prediction.where, strict=True):
             writing.append(pool.submit(maps.write, frame.path, frame.number, image.numpy(), difference[0].numpy()))
-    return _Batch(frames, prediction.score.tolist(), writing)
+    remarks = frame_remarks([frame.shorter_side for frame in frames], x, predictor.reference)
+    return _Batch(frames, prediction.score.tolist(), remarks, writing)
 
 
 def _written(batches: Iterator[_Batch]) -> Iterator[_Batch]:

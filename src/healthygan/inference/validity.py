@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from healthygan.common.messages import shorten_list
 from healthygan.data.cohort import Split
@@ -12,15 +13,18 @@ from healthygan.runs.reference import Reference
 from healthygan.runs.seen import Overlap
 from healthygan.stats import conformal
 from healthygan.stats.arrays import Booleans
-from healthygan.stats.drift import drift
+from healthygan.stats.drift import describe, drift
 from healthygan.stats.metrics import called_diseased
 
 FEW_CASES = 50
 PREVALENCE_GAP = 0.2
 DRIFT_LEVEL = 0.01
-DRIFT_IMAGES = 10
-"""Held-out units of the training pile without which its scores say nothing."""
+DRIFT_PATIENTS = 10
+"""Held-out patients of the training pile without which its scores say nothing."""
 PROMISE_LEVEL = 0.99
+SMALLEST_SHARE = 0.5
+"""Of the model's size: images with a shorter side below it show too little."""
+UNLIKE = "unlike anything seen in training"
 
 
 def case_warnings(labels: Booleans, noun: str) -> Iterable[str]:
@@ -43,18 +47,30 @@ def prevalence_warnings(labels: Booleans, diseased_share: float | None) -> Itera
         )
 
 
-def drift_warnings(scores: NDArray[np.float64], reference: Reference) -> Iterable[str]:
-    """Scores unlike those of the training pile's held-out images."""
-    before = reference.choice_mixed
-    if len(before) < DRIFT_IMAGES or not len(scores):
+def drift_warnings(
+    scores: NDArray[np.float64], patients: Sequence[str], reference: Reference, are_known: bool = True
+) -> Iterable[str]:
+    """Scores unlike those of the training pile's held-out images, tested by patient.
+
+    Args:
+        scores: (M,), of units.
+        patients: (M,), of the units; a file whose patient is unknown stands for one.
+        are_known: whether the patients are, rather than files that stand for them.
+    """
+    held_out, new = len({*reference.choice_patients}), len({*patients})
+    if held_out < DRIFT_PATIENTS or not new:
         return
-    found = drift(before, scores)
-    if found.p_value < DRIFT_LEVEL:
+    test = drift(reference.choice_mixed, scores, (reference.choice_patients, patients))
+    if test.p_value < DRIFT_LEVEL:
+        noun = "patients" if are_known else "images"
+        unknown = (
+            "" if are_known else "; where several images are of one patient, name patients, or this comes too often"
+        )
         yield (
-            f"scores differ from those of the training pile (largest gap {found.distance:.2f} between {len(before)} "
-            f"held-out and {len(scores)} new {reference.noun}, p = {found.p_value:.1g}): other machines or patients, "
+            f"scores differ from those of the training pile (largest gap {test.distance:.2f} between {held_out} "
+            f"held-out and {new} new {noun}, p = {test.p_value:.1g}): other machines or patients, "
             "or another share of diseased; thresholds and p-values hold only if healthy "
-            f"{reference.noun} still score alike"
+            f"{reference.noun} still score alike{unknown}"
         )
 
 
@@ -90,6 +106,22 @@ def promise_warnings(
         )
 
 
+def frame_remarks(shorter_sides: Sequence[int], x: Tensor, reference: Reference) -> list[str]:
+    """(N,): why not to trust each frame's score; empty where nothing speaks against it.
+
+    Args:
+        shorter_sides: (N,), of the frames as they were decoded, in pixels.
+        x: the preprocessed frames, N x C x S x S in [-1, 1].
+    """
+    size, seen = x.shape[-1], reference.appearance
+    unlike = np.zeros(len(x), dtype=np.bool_) if seen is None else seen.unlike(describe(x))
+    remarks = []
+    for side, is_unlike in zip(shorter_sides, unlike, strict=True):
+        small = f"shorter side {side} px where the model sees {size}" if side < SMALLEST_SHARE * size else ""
+        remarks.append("; ".join(filter(None, (small, UNLIKE if is_unlike else ""))))
+    return remarks
+
+
 def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], reference: Reference) -> Iterable[str]:
     """Images unlike anything seen in training; ``descriptors`` are (N, D) from ``drift.describe``."""
     if reference.appearance is None:
@@ -97,6 +129,6 @@ def unlike_warnings(descriptors: NDArray[np.float64], names: Sequence[str], refe
     strange = np.flatnonzero(reference.appearance.unlike(descriptors))
     if len(strange):
         yield (
-            f"{len(strange)} of {len(names)} images are unlike anything seen in training, so that their scores mean "
+            f"{len(strange)} of {len(names)} images are {UNLIKE}, so that their scores mean "
             f"nothing: {shorten_list([names[int(number)] for number in strange])}; look at them first"
         )

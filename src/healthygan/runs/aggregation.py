@@ -37,7 +37,9 @@ class Units:
         self.patients = [patient_of(image) for image in frames]
         self.selection = selection
         self.by_patient = selection.unit == "patient"
-        self.noun = "patients" if self.by_patient else "images"
+        self.patients_known = any(image.patient_id for image in frames)
+        """Whether any image's patient is known; otherwise each file stands for one."""
+        self.noun = "patients" if self.by_patient and (self.patients_known or not frames) else "images"
 
     @classmethod
     def of(cls, images: Sequence[CohortImage], owner: NDArray[np.int64], selection: SelectionConfig) -> "Units":

@@ -41,6 +41,8 @@ class Reference:
     """Healthy, and chose nothing: they carry thresholds and p-values."""
     choice_healthy: NDArray[np.float64]
     choice_mixed: NDArray[np.float64]
+    choice_patients: Sequence[str] = ()
+    """Of ``choice_mixed``; a file whose patient is unknown stands for one."""
     appearance: Appearance | None = None
     noun: str = "images"
     """What the scores are of: images or patients."""
@@ -74,7 +76,8 @@ def load_reference(run: Run, selection: SelectionConfig) -> Reference:
             raise InputError(f"{run.held_out}: damaged ({error}); repeat ", Call("select", run.path)) from error
     units = {use: Units(frames[use], selection) for use in USES}
     threshold, healthy, mixed = (units[use].scores(np.array(scores[use], dtype=np.float64)) for use in USES)
-    return Reference(threshold, healthy, mixed, _load_appearance(run), units["threshold"].noun)
+    patients = units["choice_mixed"].groups()
+    return Reference(threshold, healthy, mixed, patients, _load_appearance(run), units["threshold"].noun)
 
 
 def save_scores(run: Run, held_out: Mapping[str, HeldOut], scores: Mapping[str, NDArray[np.float64]]) -> None:

@@ -1,5 +1,6 @@
 """Whether a new pile is like what a detector was trained on: its scores, and its images themselves."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +10,16 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from healthygan.stats.arrays import Floats, some_row
+from healthygan.stats.arrays import Floats, group_numbers, some_row
 
 GRID = 8
 """Side of the small picture that stands for an image's composition."""
 PERCENTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+PERMUTATIONS = 999
+LEVELS = 64
+"""Quantiles of all scores at which distribution functions are compared."""
+MOST = 2_000
+"""Patients of either set: more would take time, and the smaller set limits what can be noticed."""
 FOLDS = 5
 FEWEST = 10
 TRIMMED = 0.1
@@ -25,25 +31,67 @@ class Drift(NamedTuple):
     """Two sets of scores (see ``drift``)."""
 
     distance: float
-    """The largest gap between their distribution functions, 0 to 1."""
+    """The largest gap between their distribution functions, 0 to 1; every patient counts alike."""
     p_value: float
 
 
-def drift(before: Floats, after: Floats) -> Drift:
-    """Kolmogorov and Smirnov's two-sample test: do two sets of scores come from one distribution?
+def drift(before: Floats, after: Floats, patients: tuple[Sequence[str], Sequence[str]] | None = None) -> Drift:
+    """Do two sets of scores come from one distribution? Kolmogorov and Smirnov's statistic, tested by patient.
 
-    A small p-value says that the piles differ: in how images were made, or in how many are diseased. Images
-    count as independent.
+    A small p-value says that the piles differ: in how images were made, or in how many are diseased. Images of one
+    patient are alike, so that patients are what is permuted between the sets; with one image each it is the usual
+    two-sample test. Where one set has fewer images a patient, as many are drawn of the other's, and no more than
+    ``MOST`` patients of either: patients must be exchangeable, in how much their images vary too
+    (benchmarks/drift_simulation.py).
 
     Args:
         before: (n,) scores of images of the training pile that training did not see.
         after: (m,) scores of the new pile.
+        patients: of either; by default each image is of its own.
 
     Raises:
-        ValueError: a set is empty, or a score is not finite.
+        ValueError: a set is empty, a score is not finite, or there are not as many patients as scores.
     """
-    test = ks_2samp(some_row(before, "earlier scores"), some_row(after, "new scores"))
-    return Drift(float(test.statistic), float(test.pvalue))
+    values = (some_row(before, "earlier scores"), some_row(after, "new scores"))
+    generator = np.random.default_rng(0)
+    if patients is None:
+        sets = [list(part[:, None]) for part in values]
+    else:
+        sets = [_by_patient(part, names, generator) for part, names in zip(values, patients, strict=True)]
+    images = int(min(np.median([len(own) for own in one]) for one in sets))
+    earlier, new = ([generator.permutation(own)[:images] for own in one] for one in sets)
+    if images == 1:
+        test = ks_2samp(np.concatenate(earlier), np.concatenate(new))
+        return Drift(float(test.statistic), float(test.pvalue))
+    return _permuted(earlier, new, generator)
+
+
+def _by_patient(
+    scores: NDArray[np.float64], patients: Sequence[str], generator: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """The scores of each patient, of ``MOST`` of them drawn."""
+    numbers = group_numbers(patients, len(scores))
+    order = np.argsort(numbers, kind="stable")
+    parts = np.split(scores[order], np.cumsum(np.bincount(numbers))[:-1])
+    return [parts[number] for number in generator.permutation(len(parts))[:MOST]]
+
+
+def _permuted(
+    earlier: Sequence[NDArray[np.float64]], new: Sequence[NDArray[np.float64]], generator: np.random.Generator
+) -> Drift:
+    """The gap between the sets' mean distribution functions, and how often patients dealt at random gap as much."""
+    levels = (np.arange(LEVELS) + 0.5) / LEVELS
+    grid = np.quantile(np.concatenate([*earlier, *new]), levels)
+    functions = np.stack([np.searchsorted(np.sort(own), grid, side="right") / len(own) for own in (*earlier, *new)])
+    first = np.zeros((PERMUTATIONS + 1, len(functions)))
+    first[0, : len(earlier)] = 1
+    for row in first[1:]:
+        row[generator.permutation(len(functions))[: len(earlier)]] = 1
+    sums = first @ functions
+    others = functions.sum(axis=0) - sums
+    gaps = np.abs(sums / len(earlier) - others / len(new)).max(axis=1)
+    # A margin of rounding: the same patients in another order are as far apart.
+    return Drift(float(gaps[0]), float((gaps >= gaps[0] - 1e-9).mean()))
 
 
 def describe(x: Tensor) -> NDArray[np.float64]:

@@ -160,3 +160,20 @@ def test_images_are_drawn_with_all_of_their_patient_and_by_the_seed():
     assert chosen.tolist() == module.drawn(groups, 100, 0).tolist() != module.drawn(groups, 100, 1).tolist()
     assert module.drawn(groups, 300, 0).tolist() == list(range(300))
     assert len(module.drawn(groups, 2, 0)) == 6, "two patients at the least"
+
+
+def test_healthy_images_that_all_score_alike_are_refused_in_one_line():
+    problem, _ = task(count=20)
+    problem.features[:20] = problem.features[0]
+    with pytest.raises(InputError, match="the 20 healthy images left to learn from all score alike"):
+        learn(problem, ContrastConfig(strengths=(1.0,), folds=4))
+
+
+def test_swapped_sets_turn_the_sign_of_the_spread():
+    problem, _ = task(0.6, seed=4)
+    swapped = PUProblem(
+        problem.features, ~problem.is_mixed, problem.groups, problem.scale, problem.measured, problem.seed
+    )
+    settings = ContrastConfig(strengths=(1.0,), folds=4)
+    right, wrong = learn(problem, settings).spread, learn(swapped, settings).spread
+    assert right is not None and wrong is not None and right.low > 0 > wrong.high

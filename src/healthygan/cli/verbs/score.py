@@ -63,3 +63,12 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True, markup=False)
+    if done.remarked:
+        console.print(
+            f"{done.remarked} images are far too small or unlike anything seen in training: do not trust their scores, "
+            "see the column remark",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )

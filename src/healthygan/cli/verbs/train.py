@@ -40,6 +40,7 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     """Train, and say which model came of it."""
     from healthygan.cli.tables.warnings import print_warnings
     from healthygan.data.checks import check_near_duplicates
+    from healthygan.runs.mixed_report import pile_report
     from healthygan.runs.train import train
 
     folder, config, cohort = _resumed(options) if options.resume else _new(options)
@@ -51,8 +52,10 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         f"model of iteration {decision.iteration:,}, chosen by: {decision.rule}", highlight=False, markup=False
     )
     console.print(f"threshold: {decision.threshold_rule}", highlight=False, markup=False)
-    for note in folder.load_notes():
-        console.print(note, highlight=False, soft_wrap=True, markup=False)
+    if report := pile_report(folder):
+        for note in report.load_notes():
+            console.print(note, highlight=False, soft_wrap=True, markup=False)
+        print_warnings(report.load_warnings(), console)
     print_warnings(warnings, console)
     console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True, markup=False)
 

@@ -188,7 +188,7 @@ class Contrast(PretrainedDetector):
         of_pile = self._rank(mixed, pile, odds[is_mixed], training)
         if training.fabric.is_global_zero:
             stores = [mixed, *([training.held_out_mixed] if training.held_out_mixed else [])]
-            training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores))
+            training.report(PileFindings.of(fit, odds[~is_mixed], of_pile, stores, len({*groups[~is_mixed]})))
 
     def _learn_patches(self, images: Sequence[PatchImages], training: Training) -> NDArray[np.float64]:
         """Keep the patch evidence; gives cross-fitted summaries of the images of both sets, N x 2."""

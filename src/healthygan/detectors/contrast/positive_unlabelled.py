@@ -8,7 +8,7 @@ Positive-unlabelled learning (Elkan and Noto, KDD 2008): no label of the pile is
 and the diseased share included.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from healthygan.common.errors import InputError
 from healthygan.common.progress import Progress, silent
 from healthygan.detectors.contrast.mahalanobis import Distance, fit_distance, standardiser
 from healthygan.detectors.contrast.prevalence import DOUBTFUL, USEFUL, Mixture, Prior, fit_mixture, share_interval
+from healthygan.detectors.contrast.spread import spread_difference
 from healthygan.stats import metrics
 from healthygan.stats.arrays import Floats
 from healthygan.stats.intervals import Interval
@@ -91,6 +92,8 @@ class PUFit:
     """(2 + K,): log odds that a healthy standard deviation of distance, contrast and each other score makes up."""
     interval: Interval
     """Of the diseased share."""
+    spread: Interval | None
+    """How much wider the pile spreads than the healthy set (``spread.spread_difference``)."""
 
 
 def drawn(groups: Sequence[str], most: int, seed: int) -> NDArray[np.int64]:
@@ -105,7 +108,7 @@ def learn(task: PUProblem, settings: Settings, progress: Progress = silent) -> P
     """Choose the regularisation, fit both scores, cross-fit them and weigh them by what the pile is made of.
 
     Raises:
-        InputError: too few patients to keep apart.
+        InputError: too few patients to keep apart, or healthy images that all score alike.
     """
     share = None
     if settings.risk == "nnpu":  # its risk needs the share, which the plain contrast estimates
@@ -125,6 +128,19 @@ def learn(task: PUProblem, settings: Settings, progress: Progress = silent) -> P
         interval=share_interval(
             mixture, healthy, mixed, groups=groups, generator=np.random.default_rng(task.seed), priors=task.priors
         ),
+        spread=_spread(task, groups),
+    )
+
+
+def _spread(task: PUProblem, groups: tuple[Sequence[str], Sequence[str]]) -> Interval | None:
+    """Of the features that the distance is measured by."""
+    measured = task.features[:, task.measured]
+    return spread_difference(
+        measured[~task.is_mixed],
+        measured[task.is_mixed],
+        task.scale[task.measured],
+        groups,
+        np.random.default_rng(task.seed),
     )
 
 
@@ -199,12 +215,22 @@ def _best(
     images from the others, and it counts them all.
     """
     candidates = crossfitted(task, settings, share, progress)
+    _refuse_equal(candidates, task)
     mixtures = {
         strength: fit_mixture(scores[~task.is_mixed], scores[task.is_mixed], task.priors)
         for strength, scores in candidates.items()
     }
     best = min(mixtures, key=lambda strength: (round(mixtures[strength].misfit, 6), strength))
     return best, candidates[best], mixtures[best]
+
+
+def _refuse_equal(candidates: Mapping[float, Floats], task: PUProblem) -> None:
+    """Healthy scores that are all equal tell nothing of the pile."""
+    if any((np.ptp(scores[~task.is_mixed], axis=0) == 0).any() for scores in candidates.values()):
+        raise InputError(
+            f"contrast: the {(~task.is_mixed).sum()} healthy images left to learn from all score alike, since they are "
+            "too few or all the same; add healthy images, 20 or more of different patients"
+        )
 
 
 def _fit_distance(task: PUProblem, chosen: NDArray[np.int64]) -> Distance:

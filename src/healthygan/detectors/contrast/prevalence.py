@@ -126,6 +126,8 @@ def share_interval(
         drawn = [values[draw(generator)] for values, draw in zip(scores, draws, strict=True)]
         if (np.ptp(drawn[0], axis=0) > 0).all():
             shares.append(expit(_search(drawn[0], drawn[1], start, priors)[0][0]))
+    if not shares:  # no draw of so few healthy images tells anything
+        return Interval(0.0, 1.0, level)
     low, high = np.quantile(shares, tails(level))
     return Interval(float(low), float(high), level)
 

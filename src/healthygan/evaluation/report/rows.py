@@ -35,7 +35,8 @@ def auc_rows(evaluation: Evaluation, performance: Performance) -> list[tuple[str
     if evaluation.comparison is not None:
         ours, theirs, error, p_value = evaluation.comparison
         difference = f"{ours - theirs:+.3f} ± {1.96 * error:.3f}, p = {p_value:.3g}"
-        rows.append((f"AUC by patient of {evaluation.rival}", number(theirs)))
+        counted = "patient" if evaluation.patients_known else "image"
+        rows.append((f"AUC by {counted} of {evaluation.rival}", number(theirs)))
         rows.append(("difference to it (DeLong)", "none: the same order" if math.isnan(p_value) else difference))
     return [row for row in rows if row[1] != "–"]
 
