@@ -26,7 +26,7 @@ def findings(
         None if spread is None else Interval(*spread, 0.95),
         0.7,
         1.0,
-        np.array([1.0, 0.5]),
+        np.array([1.0, 0.5, 0.2]),
         np.linspace(-2, 0, count),
         np.linspace(-1, 1, count),
         [(Path(f"/{n}.png"), 0, f"p{n}" if n < known else f"/{n}.png") for n in range(count)],
