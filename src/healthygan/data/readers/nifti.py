@@ -88,7 +88,7 @@ def planes(voxels: NDArray[np.float32], options: ReaderOptions) -> Iterator[tupl
     axis = AXES[options.slice_axis]
     for number in _slices(voxels.shape[axis], options):
         # A view: ``np.take`` would first bring the whole volume into another order.
-        plane = voxels[(*[slice(None)] * axis, number)]
+        plane = np.moveaxis(voxels, axis, 0)[number]
         # From left-to-right and bottom-to-top in the volume to rows downwards, radiological left and right.
         yield number, plane.T[::-1, ::-1]
 
