@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -256,10 +258,43 @@ def test_fingerprint_changes_with_every_setting() -> None:
         Preprocessing(shape="pad"),
         Preprocessing(trim=True),
         Preprocessing(reader=ReaderOptions(dicom_range="full")),
+        Preprocessing(reader=ReaderOptions(max_memory=10**9)),
     ]
     assert len({variant.fingerprint() for variant in variants}) == len(variants)
     again = Preprocessing.model_validate_json(Preprocessing().model_dump_json())
     assert again.fingerprint() == Preprocessing().fingerprint()
+
+
+def test_stores_from_before_there_was_a_bound_on_memory_are_still_good() -> None:
+    assert Preprocessing().fingerprint() == "0105b81540ca913d"
+
+
+@pytest.mark.parametrize("shape", ["square", "pad", "squash"])
+@pytest.mark.parametrize("trim", [False, True])
+@pytest.mark.parametrize("size", [32, 512])
+def test_image_scaled_some_rows_at_a_time_is_the_same_to_the_bit(
+    shape: Literal["square", "pad", "squash"], trim: bool, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 65536, (301, 217, 3)).astype(np.uint16)
+    pixels[:40] = 0
+    preprocessing = Preprocessing(size=size, channels=3, shape=shape, trim=trim, crop_top=0.07)
+    at_once = preprocessing(DecodedImage(pixels, 0, 65535))
+    monkeypatch.setattr("healthygan.data.preprocessing.STRIP_PIXELS", 217 * 13)
+    np.testing.assert_array_equal(preprocessing(DecodedImage(pixels, 0, 65535)), at_once)
+
+
+def test_large_image_costs_little_more_than_its_own_pixels() -> None:
+    code = (
+        "import resource, numpy as np\n"
+        "from healthygan.data.preprocessing import Preprocessing\n"
+        "from healthygan.data.readers.base import DecodedImage\n"
+        "image = DecodedImage(np.ones((5000, 5000, 3), np.uint16), 0, 65535)\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "Preprocessing(size=64)(DecodedImage(image.pixels[:64], 0, 65535))\n"
+        "before = peak(); Preprocessing(size=64)(image); print(peak() - before)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) * 1024 < 2.5 * 5000 * 5000 * 3 * 2  # all at once it was eight times
 
 
 @pytest.mark.parametrize("shape", ["square", "pad", "squash"])

@@ -248,6 +248,14 @@ def test_a_mask_that_is_no_picture_is_named(finished_run: Finished, manifest: Pa
         evaluate(finished_run[0], cohort, tmp_path / "out", device="cpu")
 
 
+def test_a_mask_too_large_for_the_readers_limit_is_not_opened(tmp_path: Path) -> None:
+    Image.new("L", (40, 40)).save(tmp_path / "mask.png")
+    ill = CohortImage(tmp_path / "image.png", Split.TEST, Label.DISEASED, mask=tmp_path / "mask.png")
+    preprocessing = load_config("contrast", ["preprocessing.reader.max_pixels=1599"]).preprocessing
+    with pytest.raises(InputError, match=r"mask\.png: cannot be read as a mask \(.*1,600 pixels, more than"):
+        lesion_of(ill, preprocessing)
+
+
 def test_a_cohort_without_a_test_set_is_refused(finished_run: Finished, manifest: Path, tmp_path: Path) -> None:
     whole = Cohort.from_manifest(manifest)
     cohort = Cohort("small", tuple(image for image in whole.images if image.split is not Split.TEST))

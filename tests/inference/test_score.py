@@ -383,7 +383,17 @@ def test_a_file_named_twice_is_scored_once(tmp_path: Path) -> None:
 def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
     for name in ("b.png", ".hidden.png", "notes.txt"):
         Image.new("L", (8, 8)).save(tmp_path / name, format="PNG")
-    assert collect([tmp_path])[0] == [tmp_path / "b.png"]
+    paths, _, skipped = collect([tmp_path])
+    assert paths == [tmp_path / "b.png"]
+    assert skipped == "1 files beside the images are of no kind that is read: 1 .txt"
+
+
+def test_files_beside_the_images_are_told_of_in_one_line(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
+    shutil.copytree(pile, tmp_path / "pile")
+    for name in ("a.mha", "b.mha", "c.mgz"):
+        (tmp_path / "pile" / name).touch()
+    first, *_ = score(finished_run[0], [tmp_path / "pile"], tmp_path / "out", overlays=False, device="cpu").warnings
+    assert first.startswith("3 files beside the images are of no kind that is read: 2 .mha, 1 .mgz; convert")
 
 
 def test_two_calls_on_one_folder_are_kept_apart(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
