@@ -1,6 +1,7 @@
 """HealthyGAN+: the warm-up, what each step changes, large images, and evidence beside the change."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -250,6 +251,20 @@ def test_the_evidence_is_that_of_a_contrast_detector_on_the_same_images(trained,
     torch.testing.assert_close(workflow.load(trained, "cpu")[0].contrast.evidence(x), alone.evidence(x))
 
 
+def test_the_map_that_points_at_disease_is_the_evidence_s_and_what_changed_stays(trained):
+    detector, _, _ = workflow.load(trained, "cpu")
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = detector.predict(x)
+    torch.testing.assert_close(found.where, detector.contrast.predict(x).evidence)
+    torch.testing.assert_close(found.difference, (x - found.translated).abs() / 2)
+    assert trained.load_decision().map_top == 1.0
+
+
+def test_without_evidence_the_difference_points_at_disease():
+    found = HealthyGANPlus(HealthyGANPlusConfig(evidence=0), 1, 64).predict(torch.zeros(1, 1, 64, 64))
+    assert found.evidence is None and found.where is found.difference
+
+
 def test_a_stopped_training_with_evidence_goes_on_bit_for_bit(trained, with_evidence, cohort, tmp_path, monkeypatch):
     iterate = Training._iterate
 
@@ -282,10 +297,13 @@ def test_weights_without_evidence_do_not_fit(trained, with_evidence):
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_a_model_with_evidence_is_exported_too(trained, engine, tmp_path):
+def test_a_model_with_evidence_is_exported_with_its_map(trained, engine, tmp_path):
     for package in PACKAGES[engine]:
         pytest.importorskip(package)
-    assert export(trained, engine, tmp_path / "out").difference < 1e-3
+    done = export(trained, engine, tmp_path / "out")
+    assert done.difference < 1e-3
+    about = json.loads((done.model.parent / "model.json").read_text())
+    assert about["outputs"] == ["score", "difference", "translated", "mask", "evidence"]
 
 
 def test_evidence_needs_images_that_pretrained_features_bear():

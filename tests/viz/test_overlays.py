@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fixtures.pictures import opened
-from healthygan.viz.overlays import LESION_COLOUR, colour_scale, outline, overlay, panels, png
+from healthygan.viz.overlays import EVIDENCE_TITLE, LESION_COLOUR, colour_scale, outline, overlay, panels, png
 
 RANDOM = np.random.default_rng(0)
 
@@ -99,3 +99,11 @@ def test_colour_scale_runs_from_grey_to_the_overlays_top_colour() -> None:
     assert scale.shape == (4, 32, 3)
     assert scale[0, 0].tolist() == [128, 128, 128]
     assert (scale[0, -1] == top[0, 0]).all()
+
+
+def test_evidence_is_a_panel_of_its_own_beside_a_translation_on_a_scale_of_its_own():
+    image, where = np.zeros((8, 8)), np.linspace(0, 1, 64).reshape(8, 8)
+    shown = panels(image, image, None, where, None, 0.5, evidence=where)
+    assert list(shown) == ["image", EVIDENCE_TITLE, "translated image x'", "difference |x - x'| / 2"]
+    np.testing.assert_array_equal(shown[EVIDENCE_TITLE], overlay(image, where, 1.0))
+    assert EVIDENCE_TITLE not in panels(image, None, None, where, None, 1.0, evidence=where)
