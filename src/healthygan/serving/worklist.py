@@ -1,0 +1,183 @@
+"""The ranked pile as a reader asks for it: filtered, sorted, page by page; and what stands before and behind a case."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, func, or_, select
+
+from healthygan.serving.database import CASES, CURRENT
+from healthygan.serving.verdicts import KINDS
+
+PAGE = 50
+CUTS = 1000
+"""Steps of the threshold's slider."""
+Sort = Literal["rank", "score", "p_value", "probability", "patient", "name", "remark", "verdict"]
+CHOICES = ("any", "unread", "read", *KINDS)
+
+
+class Wanted(BaseModel):
+    """What a reader asks for, as it stands in an address."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sort: Sort = "rank"
+    down: bool = False
+    search: str = Field("", max_length=200)
+    verdict: str = Field("any", max_length=20)
+    flagged: Literal["any", "yes", "no"] = "any"
+    worklist: bool = False
+    remark: str = Field("any", max_length=300)
+    cut: int = Field(CUTS, ge=0, le=CUTS)
+    group: bool = False
+    page: int = Field(1, ge=1, le=1_000_000)
+
+    def query(self, **changes: object) -> str:
+        """The same with some changes, as the end of an address; what is as usual is left out."""
+        values = {**self.model_dump(), **changes}
+        usual = Wanted().model_dump()
+        shown = {name: int(v) if isinstance(v, bool) else v for name, v in values.items() if v != usual.get(name)}
+        return urlencode(shown)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows, and how many there are in all."""
+
+    rows: list[Row[Any]]
+    total: int
+    number: int
+
+    @property
+    def pages(self) -> int:
+        """At least 1."""
+        return max(1, -(-self.total // PAGE))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a threshold implies."""
+
+    images: int
+    units: int
+    flagged: int | None
+    read: int
+    diseased: int
+    expected: float | None
+    """Diseased images to expect, where the table holds probabilities."""
+    score: float | None
+    """The lowest score above the threshold."""
+
+
+def page(connection: Connection, wanted: Wanted, reader: str) -> Page:
+    """The rows of one page; behind the last page there is the last one."""
+    conditions = _conditions(connection, wanted)
+    total = connection.scalar(_from(select(func.count()), reader).where(*conditions)) or 0
+    number = min(wanted.page, max(1, -(-total // PAGE)))
+    rows = _from(select(CASES, CURRENT.c.kind), reader).where(*conditions).order_by(*_order(wanted))
+    return Page(list(connection.execute(rows.limit(PAGE).offset((number - 1) * PAGE))), total, number)
+
+
+def neighbour(connection: Connection, wanted: Wanted, reader: str, case_id: int, behind: bool) -> int | None:
+    """The case right behind another one, or before it, in the order asked for; None at the end."""
+    key, place = _key(wanted), CASES.c.place
+    here = connection.execute(_from(select(key, place), reader).where(CASES.c.id == case_id)).first()
+    if here is None:
+        return None
+    value, at = here
+    rising = behind != wanted.down
+    further = or_(key > value if rising else key < value, and_(key == value, place > at if behind else place < at))
+    order = (key.asc() if rising else key.desc(), place.asc() if behind else place.desc())
+    rows = _from(select(CASES.c.id), reader).where(*_conditions(connection, wanted), further).order_by(*order)
+    following: int | None = connection.scalar(rows.limit(1))
+    return following
+
+
+def counts(connection: Connection, cut: int, reader: str) -> Counts:
+    """What the slider's place implies."""
+    above = (CASES.c.place > 0, CASES.c.place <= last_place(connection, cut))
+    columns = select(
+        func.count(),
+        func.count(CASES.c.unit.distinct()),
+        func.sum(CASES.c.flagged),
+        func.count(CURRENT.c.kind),
+        func.coalesce(func.sum(case((CURRENT.c.kind == "diseased", 1), else_=0)), 0),
+        func.sum(CASES.c.probability),
+        func.min(CASES.c.score),
+    )
+    images, units, flagged, read, diseased, expected, score = connection.execute(
+        _from(columns, reader).where(*above)
+    ).one()
+    return Counts(images, units, None if flagged is None else int(flagged), read, int(diseased), expected, score)
+
+
+def last_place(connection: Connection, cut: int) -> int:
+    """The last image above the slider's place: finer at the top, where readers work."""
+    highest = connection.scalar(select(func.max(CASES.c.place))) or 0
+    return highest if cut >= CUTS else max(1, round(highest ** (cut / CUTS)))
+
+
+def remarks(connection: Connection) -> list[str]:
+    """The most frequent remarks, to choose from."""
+    shown = select(CASES.c.remark).where(CASES.c.remark != "", CASES.c.place > 0).group_by(CASES.c.remark)
+    return list(connection.scalars(shown.order_by(func.count().desc()).limit(20)))
+
+
+def of_file(connection: Connection, path: bytes, reader: str) -> list[Row[Any]]:
+    """All frames of a file, in order."""
+    rows = _from(select(CASES, CURRENT.c.kind), reader).where(CASES.c.path == path, CASES.c.place > 0)
+    return list(connection.execute(rows.order_by(CASES.c.frame)))
+
+
+def of_unit(connection: Connection, unit: str, reader: str, most: int = 24) -> list[Row[Any]]:
+    """A patient's images, the highest score first."""
+    rows = _from(select(CASES, CURRENT.c.kind), reader).where(CASES.c.unit == unit, CASES.c.place > 0)
+    return list(connection.execute(rows.order_by(CASES.c.place).limit(most)))
+
+
+def _from(columns: Select[Any], reader: str) -> Select[Any]:
+    own = and_(CURRENT.c.case_id == CASES.c.id, CURRENT.c.reader == reader)
+    return columns.select_from(CASES.outerjoin(CURRENT, own))
+
+
+def _conditions(connection: Connection, wanted: Wanted) -> list[ColumnElement[bool]]:
+    shown: list[ColumnElement[bool]] = [CASES.c.place > 0]
+    if wanted.cut < CUTS:
+        shown.append(CASES.c.place <= last_place(connection, wanted.cut))
+    if wanted.search:
+        words = (CASES.c.shown_path, CASES.c.patient, CASES.c.remark)
+        shown.append(or_(*(word.icontains(wanted.search, autoescape=True) for word in words)))
+    if wanted.flagged != "any":
+        shown.append(CASES.c.flagged == (wanted.flagged == "yes"))
+    if wanted.worklist:
+        shown.append(CASES.c.worklist == 1)
+    if wanted.remark == "some":
+        shown.append(CASES.c.remark != "")
+    elif wanted.remark != "any":
+        shown.append(CASES.c.remark == ("" if wanted.remark == "none" else wanted.remark))
+    if wanted.verdict in ("unread", "read"):
+        shown.append(CURRENT.c.kind.is_(None) if wanted.verdict == "unread" else CURRENT.c.kind.is_not(None))
+    elif wanted.verdict in KINDS:
+        shown.append(CURRENT.c.kind == wanted.verdict)
+    return shown
+
+
+def _key(wanted: Wanted) -> ColumnElement[Any]:
+    """What is sorted by; never NULL, which no comparison finds."""
+    if wanted.group and wanted.sort == "rank":
+        return CASES.c.unit_place
+    match wanted.sort:
+        case "rank":
+            return CASES.c.place
+        case "score" | "patient" | "name" | "remark":
+            return CASES.c[wanted.sort]
+        case "p_value" | "probability":
+            return func.coalesce(CASES.c[wanted.sort], 2.0)
+        case "verdict":
+            return func.coalesce(CURRENT.c.kind, "")
+
+
+def _order(wanted: Wanted) -> tuple[ColumnElement[Any], ...]:
+    key = _key(wanted)
+    return (key.desc() if wanted.down else key.asc(), CASES.c.place.asc())
