@@ -166,9 +166,7 @@ def test_what_fails_is_logged_without_names(reader, desk, monkeypatch, caplog):
 
 
 def test_an_error_does_not_repeat_what_was_sent(reader):
-    assert "Jane" not in reader.post("/case/1/verdict", json={"kind": "Jane Doe", "Jane": 1}).text.replace(
-        "body.Jane", ""
-    )
+    assert "Jane" not in reader.post("/case/1/verdict", json={"kind": "Jane Doe"}).text
 
 
 def test_a_password_is_asked_for_where_links_are_good_for_nothing(desk, monkeypatch):
