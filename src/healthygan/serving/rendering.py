@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 from healthygan.common.templates import encodable, templates_of
 from healthygan.serving.sessions import Session
 
-TYPES = {".js": "text/javascript", ".css": "text/css", ".txt": "text/plain"}
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain"}
 HTMX = {
     "allowEval": False,
     "historyCacheSize": 0,  # it would keep names of patients in the browser's store
