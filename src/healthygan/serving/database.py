@@ -11,6 +11,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Float,
+    Index,
     Integer,
     LargeBinary,
     MetaData,
@@ -19,6 +20,8 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    func,
+    literal_column,
 )
 from sqlalchemy.exc import DatabaseError
 
@@ -42,22 +45,42 @@ CASES = Table(
     Column("frame", Integer, nullable=False),
     Column("name", String, nullable=False),
     Column("shown_path", String, nullable=False),
-    Column("place", Integer, nullable=False, index=True),  # 1, 2, ... in the table; 0 once it is no longer there
+    Column("place", Integer, nullable=False),  # 1, 2, ... in the table; 0 once it is no longer there
     Column("rank", Integer, nullable=False),
     Column("score", Float, nullable=False),
     Column("p_value", Float),
     Column("probability", Float),
     Column("flagged", Integer),
     Column("worklist", Integer),
-    Column("patient", String, nullable=False, index=True),
+    Column("patient", String, nullable=False),
     Column("remark", String, nullable=False),
     Column("unit", String, nullable=False, index=True),  # the patient, or the file where none is known
-    Column("unit_place", Integer, nullable=False, default=0),  # the best place of the unit's images
+    Column("unit_place", Integer, nullable=False),  # the best place of the unit's images
+    Column("words", String, nullable=False),  # what is searched: path, patient and remark in lower case
+    # Of this place and those above it, so that a threshold's counts are looked up and not counted:
+    Column("units_above", Integer, nullable=False),
+    Column("flagged_above", Integer),
+    Column("expected_above", Float),
     Column("draw", LargeBinary, nullable=False, index=True),  # its place in the seeded random order
     Column("regions", String, nullable=False, default="[]"),
     UniqueConstraint("path", "frame"),
 )
 """A row a frame. Its number stays when the pile is scored anew, and is all that a page ever names it by."""
+
+PROBABILITY = func.coalesce(CASES.c.probability, literal_column("2.0"))
+P_VALUE = func.coalesce(CASES.c.p_value, literal_column("2.0"))
+"""Never NULL, which no comparison finds."""
+for _name, _keys in {
+    "place_words": (CASES.c.place, CASES.c.words),
+    "by_unit": (CASES.c.unit_place, CASES.c.place),
+    "by_patient": (CASES.c.patient, CASES.c.place),
+    "by_name": (CASES.c.name, CASES.c.place),
+    "by_remark": (CASES.c.remark, CASES.c.place),
+    "by_p_value": (P_VALUE, CASES.c.place),
+    "by_probability": (PROBABILITY, CASES.c.place),
+    "by_flag": (CASES.c.flagged, CASES.c.place),
+}.items():
+    Index(f"cases_{_name}", *_keys)
 
 VERDICTS = Table(
     "verdicts",

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from healthygan.common.errors import InputError
@@ -58,19 +58,12 @@ def _note(connection: Connection, **facts: str) -> None:
 def _fill(connection: Connection, folder: ScoredFolder, regions: Path, seed: str) -> None:
     connection.execute(update(CASES).values(place=0, regions="[]"))
     insertion = insert(CASES)
-    kept = {"id", "path", "frame", "draw", "unit_place", "regions"}
+    kept = {"id", "path", "frame", "draw"}
     renewed = {column.name: insertion.excluded[column.name] for column in CASES.c if column.name not in kept}
     upsert = insertion.on_conflict_do_update(index_elements=["path", "frame"], set_=renewed)
     table = _rows(folder.table, seed)
     while rows := list(islice(table, AT_ONCE)):
         connection.execute(upsert, rows)
-    connection.execute(
-        text(
-            "UPDATE cases SET unit_place = best.place FROM "
-            "(SELECT unit, MIN(place) AS place FROM cases WHERE place > 0 GROUP BY unit) AS best "
-            "WHERE cases.unit = best.unit"
-        )
-    )
     if regions.exists():
         for (path, frame), boxes in _regions(regions).items():
             here = (CASES.c.path == path) & (CASES.c.frame == frame)
@@ -79,15 +72,36 @@ def _fill(connection: Connection, folder: ScoredFolder, regions: Path, seed: str
 
 
 def _rows(table: Path, seed: str) -> Iterator[Row]:
-    place = 0
+    place, above = 0, _Above()
     try:
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             for place, row in enumerate(csv.DictReader(file), start=1):
-                yield _row(place, row, seed)
+                yield above.counted(_row(place, row, seed))
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(f"{table}: damaged behind row {place} ({error}); score the pile again") from error
     if not place:
         raise InputError(f"{table}: lists no image; score the pile again")
+
+
+class _Above:
+    """Counts of the rows so far."""
+
+    def __init__(self) -> None:
+        self._units: dict[str, int] = {}
+        self._flagged: float | None = None
+        self._expected: float | None = None
+
+    def counted(self, row: Row) -> Row:
+        """The row with what it and those above it come to."""
+        best = self._units.setdefault(row["unit"], row["place"])
+        self._flagged = _sum(self._flagged, row["flagged"])
+        self._expected = _sum(self._expected, row["probability"])
+        counts = {"units_above": len(self._units), "flagged_above": self._flagged, "expected_above": self._expected}
+        return {**row, "unit_place": best, **counts}
+
+
+def _sum(total: float | None, further: float | None) -> float | None:
+    return total if further is None else (total or 0) + further
 
 
 def _row(place: int, row: dict[str, str], seed: str) -> Row:
@@ -108,7 +122,7 @@ def _row(place: int, row: dict[str, str], seed: str) -> Row:
         "patient": patient,
         "remark": _shown(row.get("remark") or ""),
         "unit": f"patient {patient}" if patient else f"file {_shown(row['path'])}",
-        "unit_place": place,
+        "words": "\n".join((_shown(row["path"]), patient, _shown(row.get("remark") or ""))).lower(),
         "draw": hashlib.blake2b(b"%s %d %s" % (seed.encode(), frame, path), digest_size=16).digest(),
         "regions": "[]",
     }

@@ -120,7 +120,7 @@ export class Viewer {
     if (this.showsMap) this.drawMap();
     for (const mark of this.marks) this.drawMark(mark, MARK);
     const shown = [`W ${short(this.high - this.low)}`, `L ${short((this.high + this.low) / 2)}`, `${Math.round(zoom * 100)} %`];
-    this.readout.textContent = `${shown.join("  ")}  ${image.width} × ${image.height}, ${image.bits} bit${this.inverted ? ", inverted" : ""}`;
+    this.readout.textContent = `${shown.join(" · ")} · ${image.width} × ${image.height}, ${image.bits} bit${this.inverted ? ", inverted" : ""}`;
   }
 
   drawMap() {
