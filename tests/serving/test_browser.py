@@ -11,6 +11,7 @@ import pytest
 
 from fixtures.review_server import Server, running
 from fixtures.scored_folders import write_scored_folder
+from healthygan.serving.offline import write_worklist
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -284,6 +285,21 @@ def test_it_can_be_read_on_a_phone(visit):
     before = page.url
     kinds.nth(0).click()
     until(page, f"location.href !== '{before}'")
+
+
+def test_the_page_without_a_server_sorts_keeps_and_exports_verdicts(browser, visit, scored):
+    page = browser.new_context(accept_downloads=True).new_page()
+    page.goto(write_worklist(scored).as_uri())
+    page.select_option("tbody tr:first-child select", "diseased")
+    page.reload()
+    assert page.input_value("tbody tr:first-child select") == "diseased"
+    page.click("thead >> text=score")
+    assert "phantom_023" in page.inner_text("tbody tr:first-child")
+    with page.expect_download() as download:
+        page.click("#export")
+    exported = Path(download.value.path())
+    assert "phantom_000.png" in exported.read_text() and "diseased" in exported.read_text()
+    page.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -183,6 +183,7 @@ def test_what_was_exported_can_be_taken_in_elsewhere_and_only_once(reader, score
         "path,verdict\n/etc/passwd,healthy",
         "path,verdict\n{path},ill",
         "path,frame,verdict\n{path},x,healthy",
+        "path,verdict,time\n{path},healthy,=1+1",
     ],
 )
 def test_an_import_that_does_not_fit_adds_nothing(reader, desk, content):

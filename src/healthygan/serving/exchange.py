@@ -5,6 +5,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,7 +39,7 @@ def export_csv(connection: Connection, reader: str, blind: bool) -> Iterator[str
 def _cells(row: Row[Any], withdrawn: bool) -> tuple[object, ...]:
     place = (neutral(os.fsdecode(row.path)), row.frame, neutral(row.patient), row.rank, f"{row.score:.6f}")
     found = (neutral(row.reader), row.kind, neutral(row.note), row.marks)
-    return (*place, *found, row.time, row.model, row.drawn, int(withdrawn))
+    return (*place, *found, row.time, neutral(row.model), row.drawn, int(withdrawn))
 
 
 def _line(cells: tuple[object, ...]) -> str:
@@ -85,15 +86,17 @@ def import_csv(connection: Connection, content: str, reader: str, model: str) ->
         try:
             case_id = cases[os.fsencode(restored(row["path"])), int(row.get("frame") or 0)]
             verdict = _verdict(row)
+            time = row.get("time") or None
+            if time is not None:
+                datetime.fromisoformat(time)  # so that no cell of another kind comes out again
             whose = named(restored(row.get("reader") or "")) or reader
         except (KeyError, ValueError, ValidationError, TypeError) as error:
             raise InputError(
                 f"line {number}: no case of this pile, or no verdict; correct it and import again"
             ) from error
-        time = row.get("time") or None
         if row.get("withdrawn") == "1" or (case_id, whose, time) in known:
             continue
-        record(connection, case_id, whose, verdict, (row.get("model") or model)[:64], time)
+        record(connection, case_id, whose, verdict, restored(row.get("model") or model)[:64], time)
         added += 1
     return added
 

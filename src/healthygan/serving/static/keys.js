@@ -37,7 +37,10 @@ export function show(table, dialog) {
   label.append(tick, "keys work");
   const close = element("button", "Close");
   close.addEventListener("click", () => dialog.close());
-  dialog.replaceChildren(title, rows, label, close);
+  const head = element("div");
+  head.className = "head";
+  head.append(title, label, close);
+  dialog.replaceChildren(head, rows);
   dialog.showModal();
 }
 
