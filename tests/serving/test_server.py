@@ -8,6 +8,12 @@ import httpx
 
 from fixtures.review_server import Server, running
 from healthygan.cli.main import main
+from healthygan.cli.verbs import review
+from healthygan.serving import server as library
+
+
+def test_what_the_command_spells_out_is_what_the_library_has() -> None:
+    assert (review.HERE, review.PORT) == (library.HERE, library.PORT)
 
 
 def verdicts_of(client: httpx.Client) -> list[str]:

@@ -111,6 +111,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # before the link is shown: whoever is quick waits a moment
     except OSError as error:
         listening.close()
         raise InputError(
