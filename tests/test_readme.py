@@ -26,7 +26,7 @@ def test_every_command_shown_is_understood(command):
 
 
 def test_the_shown_commands_are_there():
-    assert {command[0] for command in COMMANDS} == {"prepare", "inspect", "train", "score", "evaluate"}
+    assert {command[0] for command in COMMANDS} == {"prepare", "inspect", "train", "score", "review", "evaluate"}
 
 
 def test_every_verb_has_its_line_in_the_table():

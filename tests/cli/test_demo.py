@@ -23,4 +23,5 @@ def test_the_demo_measures_images_and_lesions_and_reuses_what_it_made(tmp_path, 
     assert found.evaluation.performance is not None
     assert found.evaluation.pixel_auroc is not None
     assert len(found.evaluation.scores) == 8
+    assert len((found.to_read / "scores.csv").read_text().splitlines()) == 9
     assert demo(tmp_path, "chest", 0, SMALL).evaluation.performance == found.evaluation.performance

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from healthygan.common.progress import Progress, silent
-from healthygan.data.cohort import Cohort
+from healthygan.data.cohort import Cohort, Split
 from healthygan.data.datasets.phantoms.generate import Kind, write_cohort
 from healthygan.evaluation.evaluate import evaluate
 from healthygan.evaluation.result import Evaluation
+from healthygan.inference.score import score
 from healthygan.runs.config import load_config
 from healthygan.runs.train import train
 
@@ -23,6 +24,8 @@ class Demo:
 
     evaluation: Evaluation
     report: Path
+    to_read: Path
+    """The folder of scores and maps that a reader can look through."""
 
 
 def demo(
@@ -50,4 +53,7 @@ def demo(
     cohort = Cohort.from_manifest(manifest)
     run = train(config, cohort, folder / f"run_{kind}_seed{seed}", progress=progress)
     output = run.path / "evaluation"
-    return Demo(evaluate(run, cohort, output, progress=progress), output / "report.html")
+    evaluation = evaluate(run, cohort, output, progress=progress)
+    to_read = folder / f"scores_{kind}_seed{seed}"
+    score(run, cohort.paths(Split.TEST), to_read, progress=progress)
+    return Demo(evaluation, output / "report.html", to_read)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from healthygan.cli.options import Parser
 from healthygan.cli.phrasing import COMMANDS, phrase
-from healthygan.cli.verbs import benchmark, demo, evaluate, export, inspect, prepare, score, select, train
+from healthygan.cli.verbs import benchmark, demo, evaluate, export, inspect, prepare, review, score, select, train
 from healthygan.common.errors import InputError, Stopped
 from healthygan.common.version import __version__
 
@@ -23,6 +23,7 @@ VERBS = {
     "train": train,
     "select": select,
     "score": score,
+    "review": review,
     "export": export,
     "evaluate": evaluate,
     "benchmark": benchmark,

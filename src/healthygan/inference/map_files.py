@@ -1,7 +1,5 @@
 """Difference maps as files: overlays to look at, arrays to compute with."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from healthygan.common.files import atomic_path, shorten_name
+from healthygan.common.files import atomic_path
+from healthygan.common.score_names import map_stem
 from healthygan.viz.overlays import overlay
 
 
@@ -38,16 +37,10 @@ class MapFiles:
             image: H x W in [-1, 1].
             difference: H x W in [0, 1].
         """
-        stem = self.folder / f"{_name(path)}_{frame:04d}"
+        stem = self.folder / map_stem(path, frame)
         if self.overlays:
             with atomic_path(stem.with_name(stem.name + ".png")) as temporary:
                 Image.fromarray(overlay(image, difference, self.top)).save(temporary)
         if self.arrays:
             with atomic_path(stem.with_name(stem.name + ".npy")) as temporary:
                 np.save(temporary, difference)
-
-
-def _name(path: Path) -> str:
-    """The file's name and a few digits that keep namesakes of other folders apart, the same on every machine."""
-    number = int.from_bytes(hashlib.blake2b(os.fsencode(path), digest_size=4).digest())
-    return f"{shorten_name(path.stem[:80], 200)}_{number:08x}"

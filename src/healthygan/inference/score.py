@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from healthygan.common.errors import Argument, InputError, UnreadableImage
-from healthygan.common.files import atomic_path, remove_leftovers
+from healthygan.common.files import atomic_path, remove_leftovers, write_json
 from healthygan.common.folder_lock import locked
 from healthygan.common.memory import memory_kept
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
+from healthygan.common.score_names import SCORED_WITH
 from healthygan.data.cohort import Cohort
 from healthygan.data.folders import describe_skipped, scan
 from healthygan.data.preprocessing import to_tensor
@@ -116,6 +117,7 @@ def _score_pile(
     if len(failures) == len(paths):
         partial.remove()
         raise InputError(f"none of {len(paths)} files could be read; first: {failures[0].reason}")
+    _note_settings(output / SCORED_WITH, predictor)
     ranking = rank(list(partial.rows()), patients, predictor, fdr)
     ranking.write(output / "scores.csv")
     partial.remove()
@@ -250,6 +252,19 @@ def _check_worklist(predictor: Predictor, fdr: float | None) -> None:
             f"{predictor.run.path}: holds no scores of healthy images kept out of training, so that no worklist can be "
             "promised; train with selection.holdout above 0 or with healthy validation images"
         )
+
+
+def _note_settings(path: Path, predictor: Predictor) -> None:
+    """What a page on the scores needs to know of the run, which need not be at hand there."""
+    write_json(
+        path,
+        {
+            "preprocessing": predictor.config.preprocessing.model_dump(mode="json"),
+            "map_top": predictor.decision.map_top,
+            "threshold": predictor.threshold,
+            "notes": predictor.run.load_notes(),
+        },
+    )
 
 
 def _list_failures(path: Path, failures: Sequence[Failure]) -> None:

@@ -15,6 +15,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 LESION_COLOUR = (0, 229, 255)
 EVIDENCE_TITLE = "evidence: where disease shows"
 OVERLAY_COLOURS = matplotlib.colormaps["plasma"]
+OPACITY = 0.7
+"""Of an overlay, where the map is strongest."""
 
 
 def png(picture: Picture) -> bytes:
@@ -41,10 +43,17 @@ def overlay(image: Floats, difference: Floats, top: float) -> Picture:
     if not top > 0:
         raise ValueError(f"the top of the colour scale is {top}; give a positive difference")
     strength = np.clip(difference / top, 0, 1)
-    # A little more than proportional, so that weak changes show without noise tinting the whole picture.
-    opacity = 0.7 * strength[..., None] ** 0.8
+    opacity = opacity_of(strength)[..., None]
     blend = (1 - opacity) * _grey(image) + opacity * 255 * np.asarray(OVERLAY_COLOURS(strength))[..., :3]
     return _bytes(blend)
+
+
+def opacity_of(strength: Floats) -> Floats:
+    """How much of the image an overlay covers where the map has a strength in [0, 1]; the same shape.
+
+    A little more than proportional, so that weak changes show without noise tinting the whole picture.
+    """
+    return np.asarray(OPACITY * np.power(strength, 0.8))
 
 
 def outline(picture: Picture, lesion: Booleans) -> Picture:

@@ -38,6 +38,7 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     from healthygan.cli.tables.warnings import print_warnings
     from healthygan.common.run_folder import Run
     from healthygan.inference.score import score
+    from healthygan.serving.offline import write_worklist
 
     done = score(
         Run(options.run),
@@ -60,6 +61,8 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         promise = f"on average at most {options.fdr:.0%} of them healthy"
         console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
     print_warnings(done.warnings, console)
+    page = write_worklist(options.output)
+    console.print(f"to look at: {page}, or healthygan review {options.output}", highlight=False, soft_wrap=True)
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True, markup=False)

@@ -1,22 +1,17 @@
-"""Jinja2 templates to HTML: everything put into them is escaped, and a name they do not know is an error."""
+"""The report's templates filled in."""
 
 import base64
 from functools import cache
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
+
+from healthygan.common.templates import encodable, templates_of
 
 
 @cache
 def environment() -> Environment:
     """The templates of ``templates/``, with the filter ``data_url`` for pictures."""
-    templates = Environment(
-        loader=PackageLoader("healthygan.evaluation.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    templates = templates_of("healthygan.evaluation.report")
     templates.filters["data_url"] = data_url
     return templates
 
@@ -27,7 +22,7 @@ def render(template: str, **context: object) -> str:
     Raises:
         jinja2.UndefinedError: the template asks for what ``context`` does not hold.
     """
-    return environment().get_template(template).render(context).encode("utf-8", "replace").decode()
+    return encodable(environment().get_template(template).render(context))
 
 
 def data_url(png: bytes) -> str:
