@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from healthygan.common.errors import InputError, UnreadableImage
+from healthygan.data import file_hashes as hashes_module
 from healthygan.data import store as store_module
+from healthygan.data.file_hashes import default_cache
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers.reading import read_frames
-from healthygan.data.store import ImageStore, default_cache
+from healthygan.data.store import ImageStore
 
 SIZE = 8
 SMALL = Preprocessing(size=SIZE)
@@ -153,10 +155,10 @@ def test_other_content_order_or_preprocessing_is_another_store(tmp_path: Path, c
 
 
 def test_unchanged_files_are_not_hashed_again(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "SETTLED", -1.0)
+    monkeypatch.setattr(hashes_module, "SETTLED", -1.0)
     hashed: list[str] = []
-    content_hash = store_module.content_hash
-    monkeypatch.setattr(store_module, "content_hash", lambda path: (hashed.append(path.name), content_hash(path))[1])
+    content_hash = hashes_module.content_hash
+    monkeypatch.setattr(hashes_module, "content_hash", lambda path: (hashed.append(path.name), content_hash(path))[1])
     files = [png(tmp_path / "a.png", 1), png(tmp_path / "b.png", 2)]
     ImageStore.build(files, SMALL, cache=cache)
     assert sorted(hashed) == ["a.png", "b.png"]

@@ -29,9 +29,9 @@ from healthygan.common.files import write_json
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
 from healthygan.data.cohort import Cohort, CohortImage
+from healthygan.data.file_hashes import default_cache
 from healthygan.data.readers.base import DEFAULTS, DecodedImage, ReaderOptions
 from healthygan.data.readers.reading import probe, read_frames
-from healthygan.data.store import default_cache
 
 SIDE = 64
 """Pixels of a thumbnail, along either axis."""

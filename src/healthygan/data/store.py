@@ -10,29 +10,26 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from platformdirs import user_cache_path
 
 from healthygan.common.errors import InputError, UnreadableImage
-from healthygan.common.files import content_hash, write_json
+from healthygan.common.files import write_json
 from healthygan.common.processors import usable_cores
 from healthygan.common.progress import Progress, silent
+from healthygan.data.file_hashes import default_cache, file_hashes
 from healthygan.data.preprocessing import Preprocessing
 from healthygan.data.readers.reading import probe, read_frames
 
 BATCH = 256
 """Files after which what is decoded is brought to disk and counts as done."""
-SETTLED = 2.0
-"""Seconds after which a change to a file surely shows in its times."""
 DAMAGED = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError)
 """What opening a half-written or half-deleted file of the cache raises."""
 
@@ -97,7 +94,7 @@ class ImageStore:
             raise ValueError(f"{len(groups)} groups for {len(paths)} paths; give one each")
         workers = workers or usable_cores()
         home = cache or default_cache()
-        folder = home / _key(_hashes(paths, home, workers, title, progress), preprocessing)
+        folder = home / _key(file_hashes(paths, title, progress, home=home, workers=workers), preprocessing)
         store = _whole_store(folder, paths, groups, preprocessing)
         if store is None:
             with _locked(folder):
@@ -149,21 +146,6 @@ class ImageStore:
             and bool(np.isin(self._places, np.arange(len(self._pixels))).all())
             and {*self.owner.tolist(), *self._failed} == set(range(len(self.paths)))
         )
-
-
-def default_cache() -> Path:
-    """Where stores go unless told otherwise."""
-    if chosen := os.environ.get("HEALTHYGAN_CACHE"):
-        return Path(chosen)
-    return user_cache_path("healthygan", appauthor=False)
-
-
-def file_hashes(paths: Sequence[Path], title: str = "images", progress: Progress = silent) -> list[str]:
-    """Content hash of each file, as stores know them; empty where a file cannot be read.
-
-    Files whose size and times have not changed since an earlier call are not read again.
-    """
-    return _hashes(paths, default_cache(), usable_cores(), title, progress) if paths else []
 
 
 class _Builder:
@@ -305,42 +287,6 @@ class _Builder:
         owner, frame, place = zip(*rows, strict=True) if rows else ((), (), ())
         failures = sorted(self.failures.items())
         write_json(self.partial / "index.json", {"owner": owner, "frame": frame, "place": place, "failures": failures})
-
-
-def _hashes(paths: Sequence[Path], home: Path, workers: int, title: str, progress: Progress) -> list[str]:
-    """Content hash of each file, empty where it cannot be read (which is reported when it is decoded).
-
-    Files whose size and times have not changed since an earlier call are not read again.
-    """
-    notes = home / "hashes.json"
-    known: dict[str, list[int | str]] = {}
-    with suppress(*DAMAGED):
-        known = dict(json.loads(notes.read_text(encoding="utf-8")))
-    now = time.time_ns()
-
-    def note(path: Path) -> list[int | str]:
-        try:
-            status = path.stat()
-            entry = known.get(str(path.absolute()), [])
-            mark: list[int | str] = [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-            return entry if entry[:3] == mark and len(entry) == 4 else [*mark, content_hash(path)]
-        except OSError:
-            return []
-
-    with ThreadPoolExecutor(workers) as pool, progress(f"{title}: reading", len(paths)) as advance:
-        noted = []
-        for entry in pool.map(note, paths):
-            noted.append(entry)
-            advance()
-    fresh = {
-        str(path.absolute()): entry
-        for path, entry in zip(paths, noted, strict=True)
-        if entry and now - max(int(entry[1]), int(entry[2])) > SETTLED * 1e9
-    }
-    if not fresh.items() <= known.items():
-        with suppress(InputError):  # a cache that cannot be written is reported where it must be
-            write_json(notes, known | fresh)
-    return [str(entry[3]) if entry else "" for entry in noted]
 
 
 def _key(hashes: list[str], preprocessing: Preprocessing) -> str:

@@ -13,7 +13,7 @@ from healthygan.common.files import atomic_path
 from healthygan.common.progress import Progress, silent
 from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Cohort, Split
-from healthygan.data.store import file_hashes
+from healthygan.data.file_hashes import file_hashes
 
 COLUMNS = ("size", "hash", "split")
 TITLE = "images the run has seen"
