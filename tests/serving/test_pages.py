@@ -151,4 +151,6 @@ def test_every_template_compiles_and_none_switches_escaping_off():
     for name in environment().list_templates():
         source = environment().loader.get_source(environment(), name)[0]
         environment().get_template(name)
-        assert not re.search(r"\|\s*safe|autoescape|Markup|style=|onclick|<script>", source), name
+        assert not re.search(r"\|\s*safe|autoescape|Markup|style=|onclick", source), name
+        # The page without a server holds its one script, which its policy names by hash (test_offline.py).
+        assert source.count("<script>") == (name == "offline.html"), name

@@ -61,7 +61,7 @@ def test_what_users_get_wrong_is_one_line(tmp_path, scored, capsys):
     assert main(["review", str(tmp_path)]) == 2
     assert "holds no ranked pile" in capsys.readouterr().err
     assert main(["review", str(scored), "--host", "0.0.0.0"]) == 2
-    assert "--host 0.0.0.0" not in capsys.readouterr().out
+    assert "--host 0.0.0.0: others can reach it there" in capsys.readouterr().err
     assert main(["review", str(scored), "--share", "1"]) == 2
     assert "--share 1.0: must lie in" in capsys.readouterr().err
     (tmp_path / "scores.csv").write_text("rank,path,frame,score\n1,a.png,0,high\n")
