@@ -23,6 +23,7 @@ from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from healthygan import load_cohort, load_config
+from healthygan.common.run_folder import Run
 from healthygan.data.cohort import Label
 from healthygan.data.store import ImageStore
 from healthygan.detectors.contrast.detector import STRENGTHS, Contrast, ContrastConfig
@@ -31,6 +32,7 @@ from healthygan.detectors.contrast.prevalence import fit_mixture
 from healthygan.nn.backbones import load_backbone
 from healthygan.runs.partition import Stores, partition_cohort
 from healthygan.stats.arrays import Floats
+from healthygan.training.loop import Training, launch
 
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
 SMALLEST = 40
@@ -101,9 +103,10 @@ def read(location: Path, settings: list[str]) -> Problem:
     diseased = {image.path for image in cohort.images if image.label is Label.DISEASED}
     detector = Contrast(ContrastConfig(), config.preprocessing.channels, size)
     detector.backbone = load_backbone(size=size)
+    training = Training(config.training, Run(location.parent), launch(config.training))  # of which nothing is written
 
     def part(store: ImageStore) -> Part:
-        features = torch.cat(list(detector._pooled(store, "images", np.arange(len(store)), 0))).numpy()
+        features = torch.cat(list(detector._pooled(training, store, "images", np.arange(len(store)), 0))).numpy()
         return Part(features, np.array(store.frame_groups), np.array([path in diseased for path in store.paths]))
 
     judged = stores.validation or stores.threshold
