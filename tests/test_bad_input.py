@@ -376,6 +376,41 @@ def _disk_full_between(world: World) -> list[str]:
     return world.score()
 
 
+def _output_in_place_of_a_file(world: World) -> list[str]:
+    world.file("out", "")
+    return world.score()
+
+
+def _run_in_place_of_a_file(world: World) -> list[str]:
+    world.file("new", "")
+    return world.train()
+
+
+def _beside_resume(*options: str) -> Callable[[World], list[str]]:
+    return lambda world: ["train", "--resume", str(world.finished.path), *options]
+
+
+def _preset_beside_config(world: World) -> list[str]:
+    return world.train(None, "--preset", "demo", "--config", "small")
+
+
+def _resumed_without_cohort(world: World) -> list[str]:
+    run = world.run()
+    run.cohort.unlink()
+    return ["train", "--resume", str(run.path)]
+
+
+def _brackets_in_the_output(world: World) -> list[str]:
+    command = world.score()
+    command[command.index("-o") + 1] = str(world.folder / "[/red] a [b]")
+    return command
+
+
+def _settings_that_explode(world: World) -> list[str]:
+    lines = "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+    return world.train(None, "--config", str(world.file("mine.yaml", "a0: &a0 [x, x]\n" + lines)))
+
+
 def _cache_below_a_file(world: World) -> list[str]:
     world.patch.setenv("HEALTHYGAN_CACHE", str(world.file("file", "") / "cache"))
     return world.train()
@@ -541,6 +576,14 @@ CASES: dict[str, tuple[Callable[[World], list[str]], str, Outcome]] = {
     "disk full at the end": (_disk_full("fsync", World.score), "No space left", REFUSED),
     "disk full in between": (_disk_full_between, "No space left", REFUSED),
     "disk full in training": (_disk_full("replace", World.train), "No space left", REFUSED),
+    "output in place of a file": (_output_in_place_of_a_file, "out is a file, not a folder", REFUSED),
+    "run in place of a file": (_run_in_place_of_a_file, "new: is a file, not a folder", REFUSED),
+    "preset beside resume": (_beside_resume("--preset", "demo"), "--preset: not together with --resume", REFUSED),
+    "config beside resume": (_beside_resume("--config", "demo"), "--config: not together with --resume", REFUSED),
+    "preset beside config": (_preset_beside_config, "--preset: not together with --config", REFUSED),
+    "resumed without its cohort": (_resumed_without_cohort, "repeat the command with --run", REFUSED),
+    "brackets in the output": (_brackets_in_the_output, "", SCORED),
+    "settings that explode": (_settings_that_explode, "more than 10,000 values with its aliases", REFUSED),
     "cache below a file": (_cache_below_a_file, "set HEALTHYGAN_CACHE", REFUSED),
     "scoring without CUDA": (_score_without_cuda, "--device cuda: there is no such device", REFUSED),
     "training without CUDA": (_train_without_cuda, "training.device=cuda", REFUSED),

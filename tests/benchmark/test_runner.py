@@ -16,6 +16,7 @@ from healthygan.benchmark.budgets import Budget, Method, plan
 from healthygan.benchmark.results import Results
 from healthygan.benchmark.runner import benchmark, paper_cohort
 from healthygan.common.errors import InputError, Stopped
+from healthygan.common.folder_lock import locked
 from healthygan.common.tensors import load_tensors
 from healthygan.data.cohort import Cohort, CohortImage, Split
 
@@ -182,7 +183,7 @@ def test_a_folder_with_other_things_is_refused(cohort: Cohort, tiny: Plan, tmp_p
 
 
 def test_two_benchmarks_in_one_folder_are_refused(cohort: Cohort, tiny: Plan, tmp_path: Path) -> None:
-    with module._own(tmp_path / "out"), pytest.raises(InputError, match="another benchmark is at work"):
+    with locked(tmp_path / "out", "benchmark"), pytest.raises(InputError, match="benchmark is at work there, process"):
         benchmark(cohort, tiny("one"), tmp_path / "out")
 
 

@@ -149,6 +149,14 @@ def test_an_export_that_differs_from_pytorch_is_not_handed_out(run, monkeypatch)
     assert not (run.path / "export" / "torch").exists()
 
 
+def test_what_a_killed_export_left_is_removed(run):
+    (run.path / "export" / "torch" / ".new").mkdir(parents=True)
+    (run.path / "export" / "torch" / ".new" / "model.pt2").touch()
+    export(run, "torch")
+    left = {path.name for path in (run.path / "export" / "torch").iterdir()}
+    assert left == {"model.pt2", "model.json", ".lock"}
+
+
 @pytest.mark.parametrize("name", ["onnx", "openvino"])
 def test_a_missing_engine_is_named_in_one_line(run, tmp_path, name, monkeypatch, capsys):
     find = importlib.util.find_spec

@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from healthygan.common.errors import Argument, InputError
 from healthygan.common.files import content_hash, write_json
-from healthygan.common.folder_lock import locked
+from healthygan.common.folder_lock import is_empty, locked
 from healthygan.common.run_folder import Decision, Run
 from healthygan.detectors.base import Detector, Prediction
 from healthygan.detectors.prediction import predict_batch
@@ -108,7 +108,7 @@ def write_export(
             f"{run.path}: its detector {config.detector.name} cannot be exported; score it with ",
             Argument("engine", "torch"),
         )
-    with locked(folder, "export", PATIENCE), _emptied(folder / ".new") as temporary:
+    with _workshop(folder) as temporary:
         _write(scorer.eval(), to, temporary, config)
         difference = _difference(_predict(to, temporary / FILES[to]), detector, config)
         if not difference <= LARGEST_DIFFERENCE:
@@ -124,14 +124,20 @@ def write_export(
 
 
 @contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
-    """An empty folder that is there for a while; what a killed process left in it is removed too."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+def _workshop(folder: Path) -> Iterator[Path]:
+    """An empty place in ``folder``, there for a while and for one process; nothing stays where the work fails."""
+    place = folder / ".new"
     try:
-        yield folder
+        with locked(folder, "export", PATIENCE):
+            shutil.rmtree(place, ignore_errors=True)  # of a killed process
+            place.mkdir()
+            try:
+                yield place
+            finally:
+                shutil.rmtree(place, ignore_errors=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_empty(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _description(run: Run, config: Config, decision: Decision, difference: float) -> dict[str, object]:
