@@ -299,9 +299,11 @@ def _model_of_nan(world: World) -> Run:
 
 
 def _partial_list_damaged(world: World) -> list[str]:
-    arguments = world.score()
+    arguments = world.score(*world.images[:2])
     assert main(arguments) == 0
-    world.file("out/scores.partial.csv", "a.png,0,0.5\nb.png,x,0.5\nc.png,0,0.5\n")
+    states = [(image, image.stat().st_size, image.stat().st_mtime_ns) for image in world.images[:2]]
+    rows = [f"{image},{'x' * (not n)}0,0.5,{size},{time}\n" for n, (image, size, time) in enumerate(states)]
+    world.file("out/scores.partial.csv", "".join(rows))
     return arguments
 
 
