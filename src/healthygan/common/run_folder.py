@@ -90,11 +90,11 @@ class Run:
 
     def candidates(self) -> dict[int, Path]:
         """Files of weights by iteration, ascending."""
-        found = {}
+        candidates = {}
         for path in self._candidates.glob("iteration_*.pt"):
             if match := re.fullmatch(r"iteration_(\d+)", path.stem):
-                found[int(match[1])] = path
-        return dict(sorted(found.items()))
+                candidates[int(match[1])] = path
+        return dict(sorted(candidates.items()))
 
     def save_early_stopping(self, metrics: dict[int, float]) -> None:
         """Keep the metric of the held-out healthy images by iteration."""
@@ -109,9 +109,9 @@ class Run:
         if not self.early_stopping.exists():
             return {}
         try:
-            found = json.loads(self.early_stopping.read_bytes())
-            return dict(sorted((int(number), float(value)) for number, value in found.items()))
-        except (ValueError, TypeError, AttributeError) as error:
+            metrics = json.loads(self.early_stopping.read_bytes())
+            return dict(sorted((int(number), float(value)) for number, value in metrics.items()))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{self.early_stopping}: damaged ({error}); copy the run folder again or train anew"
             ) from error
