@@ -92,8 +92,10 @@ def prepare_world(folder: Path) -> list[Work]:
     os.environ["HEALTHYGAN_CACHE"] = str(folder / "cache")
     manifest = write_cohort(folder / "chest", "chest", healthy=16, mixed=(8, 8), validation=(6, 6), test=(8, 8), seed=0)
     finished = folder / "finished"
-    if not (finished / "decision.json").exists() and healthygan(training(manifest, finished, "healthygan+")):
-        sys.exit("the run that is to be scored with could not be trained")
+    train = Work("train", lambda _: healthygan(training(manifest, finished, "healthygan+")))
+    # In a process of its own: autograd does not work in the children of one that has used it.
+    if not (finished / "decision.json").exists() and end(start(train, folder / "trial"), STUCK) != 0:
+        sys.exit(f"the run that is to be scored with could not be trained; see {folder / 'trial.log'}")
     images = sorted((folder / "chest" / "images").glob("*.png"))
     sorted_folders(manifest, folder / "sorted")
     commands = {
@@ -142,7 +144,8 @@ def budget(folder: Path) -> Path:
 
 def benchmarking(manifest: Path, budget: Path, output: Path) -> list[str]:
     """The command that compares."""
-    return ["benchmark", str(manifest), "--budget", str(budget), "--seeds", "1", "-o", str(output)]
+    methods = ["--budget", str(budget), "--detectors", "ganomaly,brainomaly", "--seeds", "1"]
+    return ["benchmark", str(manifest), *methods, "--paper", "none", "-o", str(output)]
 
 
 def preparing(images: Path, manifest: Path) -> list[str]:
