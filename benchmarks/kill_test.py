@@ -340,10 +340,13 @@ def main() -> int:
     trials = [Trial(**json.loads(line)) for line in kept.read_text().splitlines()] if kept.exists() else []
     expected = {work.name: kept_undisturbed(work, folder) for work in works}
     draw = random.Random(f"{options.seed} {len(trials)}")
-    while sum(trial.kills for trial in trials) < options.kills and time.monotonic() < until:
-        # Whichever has been killed least: all get their share, however long they take.
+    while time.monotonic() < until:
+        # All get the same share of the kills; until then, the same time, so that the quick ones are through first.
         counts = {work.name: sum(trial.kills for trial in trials if trial.work == work.name) for work in works}
-        work = min(works, key=lambda work: counts[work.name])
+        left = [work for work in works if counts[work.name] < options.kills / len(works)]
+        if not left:
+            break
+        work = min(left, key=lambda work: counts[work.name] * expected[work.name].seconds)
         trial = disturb(work, folder / "trial", expected[work.name], draw)
         trials.append(trial)
         with kept.open("a") as file:

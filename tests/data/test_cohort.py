@@ -199,6 +199,23 @@ def test_written_manifest_reads_back_as_the_same_cohort(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_written_manifest_runs_nothing_in_a_spreadsheet_and_reads_back_the_same(tmp_path: Path) -> None:
+    images = (
+        CohortImage(tmp_path / "=a.png", Split.TEST, Label.DISEASED, "@SUM(1)", "+x", more={"age": "-3", "=b": "-y"}),
+        CohortImage(tmp_path / "'-a.png", Split.TEST, Label.HEALTHY, "-7", "'=x", more={"=b": "2"}),
+    )
+    path = tmp_path / "manifest.csv"
+
+    Cohort(tmp_path.name, images).write_manifest(path)
+
+    assert Cohort.from_manifest(path) == Cohort(tmp_path.name, images)
+    assert path.read_text().splitlines() == [
+        "path,split,label,patient_id,source,mask,age,'=b",
+        "'=a.png,test,diseased,'@SUM(1),'+x,,-3,'-y",
+        "''-a.png,test,healthy,-7,''=x,,,2",
+    ]
+
+
 def test_name_that_is_not_utf8_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     images = (CohortImage(tmp_path / os.fsdecode(b"\xff.png"), Split.MIXED),)
 
