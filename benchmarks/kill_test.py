@@ -150,7 +150,7 @@ def benchmarking(manifest: Path, budget: Path, output: Path) -> list[str]:
 
 def preparing(images: Path, manifest: Path) -> list[str]:
     """The command that draws a cohort."""
-    amounts = ["healthy=8+0", "mixed=6+6", "test=4+4"]
+    amounts = ["healthy=8", "mixed=6+6", "test=4+4"]
     places = ["--healthy", str(images / "healthy"), "--diseased", str(images / "diseased")]
     return ["prepare", "folders", *places, "--counts", *amounts, "-o", str(manifest)]
 
