@@ -111,7 +111,8 @@ def prepare_world(folder: Path) -> list[Work]:
         "prepare": lambda out: healthygan(preparing(folder / "sorted", out / "cohort.csv")),
         "evaluate": lambda out: healthygan(["evaluate", str(finished), "-o", str(out / "judged"), "--device", "cpu"]),
     }
-    ignored = {"store": ("hashes.json", ".lock")}
+    # A list of files' times, and what each attempt printed.
+    ignored = {"store": ("hashes.json", ".lock"), "benchmark": ("fit.log", "predict.log")}
     return [Work(name, run, ignored.get(name, ())) for name, run in commands.items()]
 
 
