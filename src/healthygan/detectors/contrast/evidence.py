@@ -100,7 +100,9 @@ def patch_scores(model: PatchModel, x: Tensor) -> Tensor:
     nearest = torch.stack([_nearest(rows, part) for part in torch.split(model.bank, AT_ONCE)]).amin(dim=0)
     squares = 2 * nearest + rows.square().sum(dim=2)
     distance = squares.clamp_min(SMALLEST_DISTANCE**2).log() / 2
-    return torch.stack([distance, x @ model.weight - model.offset], dim=2)
+    # As a column: onnxruntime 1.32 multiplies a transposed batch wrongly by a vector.
+    contrast = (x @ model.weight[:, None])[..., 0] - model.offset
+    return torch.stack([distance, contrast], dim=2)
 
 
 def _nearest(rows: Tensor, bank: Tensor) -> Tensor:
