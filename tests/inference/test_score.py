@@ -389,10 +389,9 @@ def test_hidden_files_and_other_files_are_left_out(tmp_path: Path) -> None:
 
 
 def test_files_beside_the_images_are_told_of_in_one_line(finished_run: Finished, pile: Path, tmp_path: Path) -> None:
-    shutil.copytree(pile, tmp_path / "pile")
     for name in ("a.mha", "b.mha", "c.mgz"):
-        (tmp_path / "pile" / name).touch()
-    first, *_ = score(finished_run[0], [tmp_path / "pile"], tmp_path / "out", overlays=False, device="cpu").warnings
+        (pile / name).touch()
+    first, *_ = score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu").warnings
     assert first.startswith("3 files beside the images are of no kind that is read: 2 .mha, 1 .mgz; convert")
 
 
@@ -457,7 +456,8 @@ def test_what_a_killed_call_left_of_its_maps_is_removed(finished_run: Finished, 
     (maps / ".of another pile.png.healthygan.png").touch()
     score(finished_run[0], [pile], tmp_path / "out", overlays=False, device="cpu")
     assert not list(maps.iterdir())
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"maps", "scores.csv", "model.json", ".lock"}
+    kept = {"maps", "scores.csv", "model.json", "scored_with.json", ".lock"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == kept
 
 
 def test_long_names_of_any_script_get_their_maps(finished_run: Finished, pile: Path, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ class Case:
     translated: Floats | None = None
     mask: Floats | None = None
     difference: Floats | None = None
-    evidence: Floats | None = None
     lesion: Booleans | None = None
+    evidence: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def build_app(
         scheme: http or https.
         on_entry: called when a link was used up.
     """
-    app = FastAPI(title="healthygan review", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="HealthyGAN, the reader's page", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(doors(sessions, cookie, scheme == "https", on_entry))
     for routes in (pages, pictures, writes):
         app.include_router(routes(desk))

@@ -79,7 +79,7 @@ class Guard:
     def _without_session(self, path: str, method: str) -> Response:
         if self.sessions.wants_password and method == "GET" and path == "/":
             return RedirectResponse("/login", 303)
-        return PlainTextResponse("open the link that healthygan review shows in its terminal; each is good once", 401)
+        return PlainTextResponse("open the link that the terminal shows; each is good once", 401)
 
     def _foreign(self, path: str, headers: Headers, session: Session | None) -> Response | None:
         """What speaks against a write: it comes from another site, or does not know the session's token."""

@@ -69,7 +69,7 @@ def open_scored_folder(path: Path) -> ScoredFolder:
         raise InputError(f"{path}: no such folder; name one that score wrote, or a run whose pile was ranked")
     table = next((path / name for name in TABLES if (path / name).is_file()), None)
     if table is None:
-        raise InputError(f"{path}: holds no ranked pile ({', '.join(TABLES)}); make one with healthygan score")
+        raise InputError(f"{path}: holds no ranked pile ({', '.join(TABLES)}); score images into one first")
     try:
         return _of_run(path, table) if (path / "config.yaml").exists() else _of_scores(path, table)
     except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from healthygan.detectors.contrast.mahalanobis import fit_distance
-from healthygan.stats import metrics
 from healthygan.stats.arrays import Floats, group_numbers
 from healthygan.stats.intervals import Interval
 from healthygan.stats.resampling import Resampler, tails
@@ -73,5 +73,6 @@ def _distances(
 
 
 def _auc(healthy: Floats, mixed: Floats) -> float:
-    labels = np.arange(len(healthy) + len(mixed)) >= len(healthy)
-    return metrics.auc(np.concatenate([healthy, mixed]), labels)
+    """As ``metrics.auc``, by rank sums: it is taken hundreds of times."""
+    ranks = rankdata(np.concatenate([healthy, mixed]))[len(healthy) :]
+    return float((ranks.mean() - (len(mixed) + 1) / 2) / len(healthy))
