@@ -302,7 +302,7 @@ def _partial_list_damaged(world: World) -> list[str]:
     arguments = world.score(*world.images[:2])
     assert main(arguments) == 0
     states = [(image, image.stat().st_size, image.stat().st_mtime_ns) for image in world.images[:2]]
-    rows = [f"{image},{'x' * (not n)}0,0.5,{size},{time}\n" for n, (image, size, time) in enumerate(states)]
+    rows = [f"{image},{'x' * (not n)}0,0.5,,{size},{time}\n" for n, (image, size, time) in enumerate(states)]
     world.file("out/scores.partial.csv", "".join(rows))
     return arguments
 

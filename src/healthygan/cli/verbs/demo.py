@@ -31,4 +31,9 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     print_evaluation(done.evaluation, done.report, console)
     started = Path(sys.argv[0])  # make starts it by its path, which is then the one that works
     program = started if started.name == "healthygan" else "healthygan"
-    console.print(f"read the test images on a page: {program} review {done.to_read}", highlight=False, soft_wrap=True)
+    console.print(
+        f"read the test images on a page: {program} review {done.to_read}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )

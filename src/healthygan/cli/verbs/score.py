@@ -62,7 +62,9 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         console.print(f"{done.listed} {done.noun} on the worklist, {promise}", highlight=False)
     print_warnings(done.warnings, console)
     page = write_worklist(options.output)
-    console.print(f"to look at: {page}, or healthygan review {options.output}", highlight=False, soft_wrap=True)
+    console.print(
+        f"to look at: {page}, or healthygan review {options.output}", highlight=False, soft_wrap=True, markup=False
+    )
     if done.failures:
         listed = done.table.with_name("failures.txt")
         console.print(f"{len(done.failures)} files could not be read, listed in {listed}", soft_wrap=True, markup=False)
