@@ -44,8 +44,6 @@ def run(options: argparse.Namespace, console: "Console") -> None:
     from healthygan.runs.train import train
 
     folder, config, cohort = _resumed(options) if options.resume else _new(options)
-    # Before hours of training; a run that goes on has been looked at.
-    warnings = () if options.resume else check_near_duplicates(cohort, config.preprocessing.reader, shown)
     train(config, cohort, folder.path, strict=options.strict, progress=shown)
     decision = folder.load_decision()
     console.print(
@@ -56,7 +54,8 @@ def run(options: argparse.Namespace, console: "Console") -> None:
         for note in report.load_notes():
             console.print(note, highlight=False, soft_wrap=True, markup=False)
         print_warnings(report.load_warnings(), console)
-    print_warnings(warnings, console)
+    # ``train`` looked before it began, and refused what is certain; what was seen then is in the cache.
+    print_warnings(check_near_duplicates(cohort, config.preprocessing.reader), console)
     console.print(f"next: healthygan score {folder.path} IMAGES -o OUT", highlight=False, soft_wrap=True, markup=False)
 
 
